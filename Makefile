@@ -1,0 +1,50 @@
+# make book, make test, make bench, make parity: each does everything on a fresh machine with Python 3.11 or 3.12.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 0
+PAPERS ?=
+PROFILE ?= tutorial
+READY := $(VENV)/.ready
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: all book test lint parity bench run clean upgrade install
+
+all: book
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info[:2] in ((3, 11), (3, 12)), "Python 3.11 or 3.12 is needed; set PYTHON="'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	touch $(READY)
+
+# Only these papers: make book PAPERS="dnf balpoe" PROFILE=smoke; RETRAIN=1 runs the arms again; API=1 adds the reference.
+book: $(READY)
+	$(BIN)/vislab book $(PAPERS) --profile $(PROFILE) --jobs $(JOBS) $(if $(RETRAIN),--retrain) $(if $(API),--api) $(if $(SERVE),--serve)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+parity: $(READY)
+	$(BIN)/python -m pytest -n 2 tests/parity -m slow $(ARGS)
+
+bench: $(READY)
+	for script in cli_startup worlds compare chapters; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# Renew every pinned version, in a commit of its own.
+upgrade:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[book,test,raw,lpips]'
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^vislab' > constraints.txt
+
+clean:
+	rm -rf _build

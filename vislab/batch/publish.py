@@ -1,0 +1,130 @@
+"""From working records to the published ones under results/, and the verdicts on the way."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from vislab import registry
+from vislab.cards import claims_hash
+from vislab.engine.code import code_hash
+from vislab.engine.collect import Collected, collect
+from vislab.engine.fit import write_atomically
+from vislab.engine.records import (
+    Published,
+    artifact_path,
+    canonical,
+    published_path,
+    read_published,
+    read_tensors,
+    results_folder,
+    write_tensors,
+)
+from vislab.engine.run import as_dict
+from vislab.errors import UserError
+
+ARTIFACTS_LIMIT = 60_000
+RECORD_LIMIT = 20_000
+
+
+def round_six(value: Any) -> Any:
+    """`value` with every float at six significant digits and infinities as None, through lists and dicts."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: round_six(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [round_six(v) for v in value]
+    return value
+
+
+def publish(slug: str, profile: str, device: str = "auto") -> Path:
+    """Write results/<profile>/<slug>.json and its artifacts; raises UserError when runs are missing or a comparison is unclean."""
+    found = collect(registry.card(slug), registry.module(slug, "experiment"), profile, device)
+    if found.missing:
+        names = ", ".join(sorted({u.arm for u in found.missing}))
+        raise UserError(
+            f"{slug} lacks {len(found.missing)} runs at {profile} ({names}); run: vislab reproduce {slug} --profile {profile}"
+        )
+    if any(not r.clean for r in found.records):
+        raise UserError(f"the comparison of {slug} was measured under load; run it again on an idle machine")
+    first = found.records[0]
+    folder = profile if not (first.device == "cuda" and profile == "tutorial") else "gpu"
+    content = Published(
+        slug=slug,
+        profile=profile,
+        device=first.device,
+        device_name=first.device_name,
+        threads=first.threads,
+        versions=first.versions,
+        code_hash=first.code_hash,
+        claims_hash=claims_hash(found.card),
+        seeds=list(found.seeds),
+        config=as_dict(found.card.profile(profile)),
+        arms=found.arms,
+        compare=found.compare,
+        claims=[{k: v for k, v in dataclasses.asdict(j).items() if k != "says"} for j in found.judged],
+        cpu_seconds=sum(r.seconds for r in found.records),
+    )
+    text = (canonical(round_six(content.model_dump())) + "\n").encode()
+    if len(text) > RECORD_LIMIT:
+        raise UserError(f"the published record of {slug} would weigh {len(text)} bytes; the limit is {RECORD_LIMIT}")
+    _publish_artifacts(found, folder)
+    path = published_path(folder, slug)
+    write_atomically(path, text)
+    return path
+
+
+def _publish_artifacts(found: Collected, folder: str) -> None:
+    tensors = {}
+    for record in found.records:
+        path = artifact_path(record.slug, record.key)
+        if record.seed == found.seeds[0] and path.exists():
+            tensors |= {f"{record.arm}/{name}": value for name, value in read_tensors(path).items()}
+    if not tensors:
+        return
+    size = sum(v.numel() * v.element_size() for v in tensors.values())
+    if size > ARTIFACTS_LIMIT:
+        raise UserError(
+            f"the artifacts of {found.card.slug} weigh {size} bytes together; the limit is {ARTIFACTS_LIMIT}: store fewer or smaller ones"
+        )
+    write_tensors(results_folder() / folder / f"{found.card.slug}.safetensors", tensors)
+
+
+def run_json(found: Collected) -> dict[str, Any]:
+    """What `vislab run --json` prints."""
+    return round_six(
+        {
+            "slug": found.card.slug,
+            "profile": found.profile,
+            "arms": found.arms,
+            "compare": found.compare,
+            "claims": [dataclasses.asdict(j) for j in found.judged],
+        }
+    )
+
+
+def published_verdicts(profile: str) -> list[dict[str, Any]]:
+    """Every published part at `profile`, a row each; `stale` where the room's code has changed since."""
+    rows = []
+    for slug in registry.slugs():
+        record = read_published(profile, slug)
+        if record is None:
+            continue
+        stale = code_hash(registry.room(slug) / "experiment.py") != record.code_hash
+        says = {(c.id, k): p.says for c in registry.card(slug).claims for k, p in enumerate(c.parts)}
+        for row in record.claims:
+            effect = "-" if row["effect"] is None else f"{row['effect']:.4g}"
+            if row["low"] is not None and row["high"] is not None:
+                effect += f" [{row['low']:.4g}, {row['high']:.4g}]"
+            rows.append(
+                {
+                    "slug": slug,
+                    "claim": row["id"],
+                    "part": says.get((row["id"], row["part"]), str(row["part"])),
+                    "effect": effect,
+                    "verdict": row["verdict"],
+                    "stale": stale,
+                }
+            )
+    return rows

@@ -1,0 +1,51 @@
+"""Finding the papers' rooms and loading them lazily; the only module that uses importlib."""
+
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vislab.cards import Paper, pick
+
+_PAPERS = Path(__file__).parent / "papers"
+
+
+@cache
+def places() -> dict[str, str]:
+    """slug -> part of every room that has a card, in alphabetical order of part and slug."""
+    return {card.parent.name: card.parent.parent.name for card in sorted(_PAPERS.glob("*/*/card.py"))}
+
+
+def slugs(part: str | None = None) -> tuple[str, ...]:
+    """All slugs, or those of one part."""
+    return tuple(s for s, p in places().items() if part in (None, p))
+
+
+def module(slug: str, name: str) -> ModuleType:
+    """Module `name` of a paper's room, such as "model" or "experiment".
+
+    Raises CardError for an unknown slug, ModuleNotFoundError where the room has no such module.
+    """
+    part = pick(slug, places(), "paper")
+    return importlib.import_module(f"vislab.papers.{part}.{slug}.{name}")
+
+
+def has(slug: str, name: str) -> bool:
+    """Whether the room has module `name`."""
+    return (room(slug) / f"{name}.py").exists()
+
+
+def room(slug: str) -> Path:
+    """The folder of a paper's room."""
+    return _PAPERS / pick(slug, places(), "paper") / slug
+
+
+def card(slug: str) -> Paper:
+    """The paper's card, without torch."""
+    return module(slug, "card").PAPER
+
+
+def tuning(slug: str) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Per judged arm, the fields and values that tuning tries."""
+    return module(slug, "card").TUNING
