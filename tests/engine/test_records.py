@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from vislab.engine import fit, records
+from vislab.engine import files, records
 from vislab.engine.records import (
     Record,
     find_record,
@@ -108,14 +108,14 @@ def test_a_full_disk_loses_nothing(monkeypatch):
 
 def test_interrupted_writing_leaves_the_old_content(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    fit.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def stop(source, target):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        fit.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
 
 

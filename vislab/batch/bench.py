@@ -8,7 +8,7 @@ import torch
 
 from vislab import registry
 from vislab.batch.scale import paper_step
-from vislab.engine.fit import write_atomically
+from vislab.engine.files import write_atomically
 from vislab.engine.records import results_folder, versions
 from vislab.engine.run import device_type
 from vislab.errors import UserError

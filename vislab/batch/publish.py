@@ -9,7 +9,7 @@ from vislab import registry
 from vislab.cards import claims_hash
 from vislab.engine.code import code_hash
 from vislab.engine.collect import Collected, collect
-from vislab.engine.fit import write_atomically
+from vislab.engine.files import write_atomically
 from vislab.engine.records import (
     Published,
     artifact_path,

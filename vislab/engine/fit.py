@@ -7,7 +7,6 @@ import contextlib
 import copy
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from vislab.engine.files import write_atomically
 from vislab.errors import UserError
 from vislab.ops import counter
 
@@ -263,19 +263,3 @@ def load_checkpoint(state: State, path: Path | str) -> State:
         state.scheduler.load_state_dict({**notes["scheduler"], "lr_lambdas": [None] * len(state.scheduler.base_lrs)})
     state.step, state.seed, state.history = notes["step"], notes["seed"], notes["history"]
     return state
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename; raises UserError when the folder cannot be written or the disk is full."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; nothing already written was lost") from error

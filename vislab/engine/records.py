@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
 from vislab.cards import Paper
-from vislab.engine.fit import write_atomically
+from vislab.engine.files import write_atomically
 from vislab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 1
 LIBRARIES = ("torch", "torchvision", "numpy", "accelerate", "torchmetrics")
@@ -103,6 +104,8 @@ def threads() -> int:
 def device_name(device: str) -> str:
     """The processor's or the card's name."""
     if device == "cuda":
+        import torch
+
         return torch.cuda.get_device_name()
     return platform.processor() or platform.machine()
 
@@ -199,14 +202,14 @@ def all_records(slug: str) -> list[Record]:
     return sorted((r for r in found if r is not None), key=lambda r: r.finished)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Write tensors as safetensors, atomically."""
     from safetensors.torch import save
 
     write_atomically(path, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> "dict[str, Tensor]":
     """Tensors of a safetensors file; raises UserError naming a damaged file."""
     from safetensors import SafetensorError
     from safetensors.torch import load

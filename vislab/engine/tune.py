@@ -11,7 +11,7 @@ from typing import Any
 
 from vislab.cards import TUNING_SEED, Paper, resolve
 from vislab.engine.device import accelerator as make_accelerator
-from vislab.engine.fit import write_atomically
+from vislab.engine.files import write_atomically
 from vislab.engine.records import results_folder
 from vislab.errors import UserError
 
