@@ -41,7 +41,8 @@ def mosaic(image: Float[Tensor, "*batch 3 h w"], pattern: Pattern) -> Float[Tens
 def pack(raw: Float[Tensor, "*batch h w"], pattern: Pattern) -> Float[Tensor, "*batch channel ph pw"]:
     """A mosaic as channels of one colour each at 1/block size: 4 for Bayer, 9 for X-Trans.
 
-    X-Trans tiles of 3x3 alternate in a checkerboard, red and blue swapped; the odd ones are transposed so that every channel has one colour.
+    X-Trans tiles of 3x3 alternate in a checkerboard with red and blue swapped.
+    The odd ones are transposed, so that every channel has one colour.
     """
     block = BLOCK[pattern]
     tiles = rearrange(raw, "... (h a) (w b) -> ... a b h w", a=block, b=block)

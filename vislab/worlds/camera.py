@@ -20,11 +20,11 @@ from vislab.worlds.photos import PhotosConfig, PhotosWorld
 
 # Linear sRGB from white-balanced camera colour; rows sum to one, so that grey stays grey.
 COLOUR_MATRIX = {
-    "bayer": ((1.72, -0.62, -0.10), (-0.25, 1.58, -0.33), (0.04, -0.61, 1.57)),
+    "bayer": ((1.60, -0.52, -0.08), (-0.22, 1.48, -0.26), (0.04, -0.48, 1.44)),
     "xtrans": ((1.55, -0.42, -0.13), (-0.19, 1.49, -0.30), (0.06, -0.48, 1.42)),
 }
 # White-balance gains of red, green and blue under the reference light.
-GAINS = {"bayer": (2.0, 1.0, 1.6), "xtrans": (1.8, 1.0, 1.7)}
+GAINS = {"bayer": (1.7, 1.0, 1.4), "xtrans": (1.6, 1.0, 1.5)}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class CameraConfig:
     """The scene in front of the camera."""
     pattern: Pattern = "bayer"
     """The colour filter array: a 2x2 Bayer tile or a 6x6 X-Trans one; each has its own colour matrix."""
-    full_well: float = 2000.0
+    full_well: float = 6000.0
     """Electrons that the brightest photosite collects at the long exposure."""
-    read_noise: float = 1.5
+    read_noise: float = 1.0
     """Standard deviation of the Gaussian read noise, electrons."""
     row_noise: float = 0.3
     """Standard deviation of the offset that a row shares, electrons."""
@@ -47,7 +47,7 @@ class CameraConfig:
     """Digital number of zero electrons."""
     ratios: tuple[float, ...] = (100.0, 250.0, 300.0)
     """Exposure ratios long / short; each shot has one of them."""
-    white_balance_jitter: float = 0.15
+    white_balance_jitter: float = 0.1
     """Half-width of the log-uniform change of the red and blue gains from shot to shot."""
     noise: Literal["full", "none"] = "full"
     """With "none" the short exposure is exact: no noise and no quantisation."""

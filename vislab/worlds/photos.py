@@ -32,14 +32,16 @@ class PhotosConfig:
     """Dead leaves with texture on them, texture alone, or crops of real photographs."""
     leaves: int = 40
     """Number of overlapping discs."""
-    smallest: float = 0.04
+    smallest: float = 0.06
     """Smallest radius as a share of the image size; radii follow a power law with exponent 3."""
     largest: float = 0.5
     """Largest radius as a share of the image size."""
-    texture: float = 0.25
+    texture: float = 0.15
     """Standard deviation of the logarithm of the texture's gain."""
     slope: float = 1.0
     """The texture's amplitude falls as 1 / frequency ** slope."""
+    saturation: float = 0.5
+    """How far leaves' colours are from grey: 0 is grey, 1 is uniform in the colour cube."""
     darkest: float = 0.02
     """Lower end of a leaf's reflectance; the upper end is 1."""
 
@@ -100,7 +102,7 @@ def _leaves(config: PhotosConfig, seed: int, indices: Int[Tensor, " batch"]) -> 
     radii = n * (low + u * (high - low)).rsqrt()
     colours = counter.uniform(seed, "world", indices, "colours", (count + 1, 3), config.darkest, 1.0)
     luminance = counter.uniform(seed, "world", indices, "luminance", (count + 1, 1), 0.15, 1.0)
-    colours = colours * luminance
+    colours = torch.lerp(colours.mean(dim=-1, keepdim=True), colours, config.saturation) * luminance
     pixel = torch.arange(n, device=indices.device) + 0.5
     image = colours[:, 0, :, None, None].expand(-1, 3, n, n).clone()
     labels = torch.zeros(len(indices), n, n, dtype=torch.int64, device=indices.device)
@@ -146,13 +148,12 @@ def _real(config: PhotosConfig, seed: int, indices: Int[Tensor, " batch"]) -> Ph
     """Crops at random places, scales 1/1 to 1/3 and flips; the split of an index decides the files."""
     n = config.image_size
     place = counter.uniform(seed, "world", indices, "crop", (4,))
-    names = {split: files for split, files in REAL.items()}
     starts = sorted(SPLITS.items(), key=lambda item: item[1])
     images, labels = [], []
     # one pass an item: the photographs differ in size, and grid_sample needs one source at a time
     for item, (u, v, scale, flip) in zip(indices.tolist(), place.tolist(), strict=True):
         split = next(s for s, start in reversed(starts) if item >= start)
-        files = names[split]
+        files = REAL[split]
         number = int(counter.integers(seed, "world", torch.tensor([item % SPLIT_SIZE]), "file", len(files)))
         source = photograph(files[number])
         zoom = min(1 + 2 * scale, min(source.shape[1:]) / n)

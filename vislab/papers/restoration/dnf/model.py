@@ -50,7 +50,10 @@ class MCC(nn.Module):
         )
         self.project = nn.Conv2d(width, width, 1, bias=False)
         self.feed = nn.Sequential(
-            nn.Conv2d(width, width, 1, bias=False), nn.GELU(), conv(width, width, 3, groups=width, bias=False), nn.GELU()
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.GELU(),
+            conv(width, width, 3, groups=width, bias=False),
+            nn.GELU(),
         )
 
     def matrix(self, x: Float[Tensor, "batch width h w"]) -> tuple[Tensor, Tensor]:
