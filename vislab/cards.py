@@ -104,6 +104,8 @@ class Arm:
     """One way to train or evaluate: the method, a rival, or the method with one piece changed.
 
     `overrides` changes fields of `Config` and nothing else; no code may branch on an arm's name.
+    `tuned` holds the values that tuning chose, which count at the tutorial profile alone, where they were tuned.
+    `why` says why the arm is left out of some `profiles`.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Arm:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     profiles: tuple[str, ...] = PROFILES
     why: str = ""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
 
 Kind = Literal["difference", "ratio", "noninferior", "equivalent", "trend", "exact", "matched"]
@@ -245,6 +248,8 @@ def resolve(paper: Paper, profile: str, arm: str, changes: Mapping[str, Any] | N
     """
     config = paper.profile(profile)
     overrides = dict(paper.arm(arm).overrides)
+    if profile == "tutorial":
+        overrides |= paper.arm(arm).tuned
     for name, value in (changes or {}).items():
         overrides[name] = parse(paper.config, name, value)
     for name in overrides:

@@ -12,6 +12,7 @@ import numpy as np
 MAX_STATES = 36
 MAX_BYTES = 300_000
 QUALITIES = (88, 75, 60, 45)
+LOSSLESS_PIXELS = 400_000
 
 
 def sliders(
@@ -89,19 +90,23 @@ def _encoded(arrays: list[np.ndarray]) -> list[tuple[bytes, tuple[int, int]]]:
     """(WebP bytes, (width, height)) of each picture, at the best quality that fits; small pictures are kept without loss."""
     from PIL import Image
 
-    total = 0
-    for quality in (100, *QUALITIES):
-        found = []
+    least = 0
+    lossless = (100,) if sum(a.shape[0] * a.shape[1] for a in arrays) <= LOSSLESS_PIXELS else ()
+    for quality in (*lossless, *QUALITIES):
+        found, weight = [], 0
         for array in arrays:
             file = io.BytesIO()
             Image.fromarray(array).convert("RGB").save(file, "WEBP", quality=quality, lossless=quality == 100, method=4)
             found.append((file.getvalue(), array.shape[1::-1]))
-        # base64 makes four bytes of three
-        total = sum(4 * len(data) // 3 for data, _ in found)
-        if total <= MAX_BYTES - 12_000:
+            # base64 makes four bytes of three, and each picture comes with its tag and text
+            weight += 4 * len(file.getvalue()) // 3 + 300
+            if weight > MAX_BYTES:
+                break
+        if weight <= MAX_BYTES:
             return found
+        least = weight * len(arrays) // len(found)
     raise ValueError(
-        f"{len(arrays)} pictures weigh {total / 1000:.0f} KB, more than the {MAX_BYTES // 1000} KB that a page carries; "
+        f"{len(arrays)} pictures weigh about {least / 1000:.0f} KB, more than the {MAX_BYTES // 1000} KB that a page carries; "
         "make them smaller or show fewer states"
     )
 

@@ -233,7 +233,7 @@ _JUDGED = (
     "balpoe", "balpoe_plain", "bs3_mixup", "bs3", "bs_mixup", "bs", "ce", "sade",
     "low_mixup", "high_mixup", "low_plain", "high_plain", "experts5",
 )  # fmt: skip
-TUNING = dict.fromkeys(_JUDGED, {"learning_rate": (0.05, 0.1, 0.2)})
+TUNING = dict.fromkeys(_JUDGED, {"learning_rate": (0.025, 0.05, 0.1, 0.2, 0.4)})
 TUNING_METRIC = "accuracy"
 
 PAPER = Paper(

@@ -95,22 +95,25 @@ METRICS = (
     metric("seconds_ratio_multi"),
 )
 
+# chosen by `vislab tune dnf`
+_FAST = {"learning_rate": 8e-3}
+
 ARMS = (
     Arm("dnf", "decouple and feed back: the paper's network", "method"),
-    Arm("single", "encoder and sRGB decoder alone, same width", "baseline", {"architecture": "single", "weight_raw": 0.0}),
+    Arm("single", "encoder and sRGB decoder alone, same width", "baseline", {"architecture": "single", "weight_raw": 0.0}, tuned=_FAST),
     Arm(
         "single_matched", "the same, widened to DNF's parameter count", "baseline",
-        {"architecture": "single", "weight_raw": 0.0, "width_scale": 1.5},
+        {"architecture": "single", "weight_raw": 0.0, "width_scale": 1.5}, tuned=_FAST,
     ),
-    Arm("multi", "denoised RAW image re-encoded by a second encoder, same width", "baseline", {"architecture": "multi"}),
+    Arm("multi", "denoised RAW image re-encoded by a second encoder, same width", "baseline", {"architecture": "multi"}, tuned=_FAST),
     Arm(
         "multi_matched", "the same, widened to DNF's parameter count", "baseline",
-        {"architecture": "multi", "width_scale": 1.0625},
+        {"architecture": "multi", "width_scale": 1.0625}, tuned=_FAST,
     ),
-    Arm("sid_unet", "the U-Net of SID at the same width", "baseline", {"architecture": "unet", "weight_raw": 0.0}),
+    Arm("sid_unet", "the U-Net of SID at the same width", "baseline", {"architecture": "unet", "weight_raw": 0.0}, tuned=_FAST),
     Arm(
         "unet_matched", "the U-Net of SID narrowed to DNF's parameter count", "baseline",
-        {"architecture": "unet", "weight_raw": 0.0, "width_scale": 0.6},
+        {"architecture": "unet", "weight_raw": 0.0, "width_scale": 0.6}, tuned=_FAST,
     ),
     Arm("feedback_add", "feedback by plain addition", "ablation", {"feedback": "add"}),
     Arm("feedback_concat", "feedback by concatenation and a 1x1 convolution", "ablation", {"feedback": "concat"}),
@@ -122,7 +125,7 @@ ARMS = (
     Arm("trained_on_real", "DNF trained on simulated RAW of real photographs", "ablation", {"scenes": "real"}),
     Arm(
         "single_on_real", "the single stage trained on simulated RAW of real photographs", "ablation",
-        {"architecture": "single", "weight_raw": 0.0, "width_scale": 1.5, "scenes": "real"},
+        {"architecture": "single", "weight_raw": 0.0, "width_scale": 1.5, "scenes": "real"}, tuned=_FAST,
     ),
 )  # fmt: skip
 
