@@ -22,7 +22,9 @@ def test_papermill_executes_it_at_smoke(slug, place, published):
     assert not [o for _, o in outputs if o.output_type == "error"]
     for cell, output in outputs:
         if "image/png" in output.get("data", {}):
-            assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt"), f"no alt text:\n{cell.source}"
+            found = cell.metadata.get("mystnb", {})
+            assert found.get("image", {}).get("alt"), f"no alt text:\n{cell.source}"
+            assert found.get("figure", {}).get("caption"), f"no caption:\n{cell.source}"
     (widget,) = [o for _, o in outputs if "widget" in o.get("metadata", {}).get("vislab", {})]
     assert len(widget["data"]["text/html"]) <= 300_000
     thumbnails = [c for c in cells if "thumbnail" in c.metadata.get("tags", [])]

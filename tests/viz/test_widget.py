@@ -15,9 +15,10 @@ def html_of(states, label="step", alt=lambda k: f"state {k}", width=None):
     keys = [k if isinstance(k, tuple) else (k,) for k in states]
     labels = [label] if isinstance(label, str) else list(label)
     axes = widget._axes(keys, labels)
-    pictures = widget._encoded([widget._picture(v) for v in states.values()])
-    shown = widget._width(list(states.values()), pictures, width)
-    return widget._html(keys, labels, axes, [widget._alt(alt, k) for k in states], pictures, shown)
+    arrays = [widget._picture(v) for v in states.values()]
+    shown = widget._width(list(states.values()), arrays, width)
+    texts = [widget._alt(alt, k) for k in states]
+    return widget._html(keys, labels, axes, texts, widget._encoded(arrays), [a.shape[:2] for a in arrays], shown)
 
 
 def grey(value, side=16):

@@ -187,6 +187,7 @@ def execute(
 def _start_worker() -> None:
     """One thread a kernel, and no lines of the kernels' own on the terminal: a failing cell comes back as an exception."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vislab import registry
 from vislab.cards import PARTS
-from vislab.engine.records import Published, read_published, results_folder
+from vislab.engine.records import Published, read_published
 from vislab.viz.sections import badge, effect, measured_steps, minutes, overall
 from vislab.viz.show import Raw, table_html
 
@@ -87,8 +87,7 @@ def verdicts(slugs: Sequence[str], up: str, profile: str) -> str:
         if record is None:
             continue
         paper = registry.card(slug)
-        changed = _stale(slug, record)
-        if changed:
+        if _stale(slug, record):
             stale.append(slug)
         for claim in paper.claims:
             parts = [c for c in record.claims if c["id"] == claim.id]
@@ -97,10 +96,12 @@ def verdicts(slugs: Sequence[str], up: str, profile: str) -> str:
             for row in parts:
                 seen[row["verdict"]] += 1
                 intervals += row["low"] is not None and row["verdict"] not in ("failed", "not tested here")
-                rows.append(_verdict_row(paper, claim, row, changed, up))
+                rows.append(_verdict_row(paper, claim, row, slug in stale, up))
     if not rows:
         return '<p class="vislab-missing">No verdicts are published yet.</p>'
-    counted = "".join(f"<li>{badge(v)} {claims[v]} claims, {seen[v]} parts</li>" for v in VERDICTS if seen[v])
+    counted = "".join(
+        f"<li>{badge(v)} {_many(claims[v], 'claim')}, {_many(seen[v], 'part')}</li>" for v in VERDICTS if seen[v]
+    )
     note = (
         f"{intervals} parts were judged by an interval; chance alone would give {0.025 * intervals:.1f} of them "
         "the verdict 'reproduced' if no effect were there."
@@ -124,6 +125,10 @@ def verdicts(slugs: Sequence[str], up: str, profile: str) -> str:
         + "\n".join(rows)
         + "</tbody></table></div>"
     )
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _verdict_row(paper: Any, claim: Any, row: Mapping[str, Any], changed: bool, up: str) -> str:
@@ -172,7 +177,7 @@ def reference(package: Path) -> dict[str, str]:
     found = {}
     for floor in FLOORS:
         path = package / floor
-        modules = _modules(path, package) if path.is_dir() else [f"vislab.{floor}"]
+        modules = _modules(path, package) if path.is_dir() else [(f"vislab.{floor}", False)]
         if modules:
             found[floor] = _reference_page(f"vislab.{floor}", modules)
     for part in sorted(set(registry.places().values())):
@@ -181,28 +186,22 @@ def reference(package: Path) -> dict[str, str]:
     return found
 
 
-def _modules(folder: Path, package: Path) -> list[str]:
-    names = []
+def _modules(folder: Path, package: Path) -> list[tuple[str, bool]]:
+    """(name, whether it is a package) of the modules below `folder` that have a docstring."""
+    found = []
     for path in sorted(folder.rglob("*.py")):
-        if path.name == "__main__.py" or not _public(path):
-            continue
-        name = ".".join(("vislab", *path.relative_to(package).with_suffix("").parts))
-        names.append(name.removesuffix(".__init__"))
-    return sorted(names)
+        if ast.get_docstring(ast.parse(path.read_text())) is not None:
+            parts = ("vislab", *path.relative_to(package).with_suffix("").parts)
+            found.append((".".join(parts).removesuffix(".__init__"), path.name == "__init__.py"))
+    return sorted(found)
 
 
-def _public(path: Path) -> bool:
-    """Whether a module has something to say: a docstring or a public name of its own."""
-    tree = ast.parse(path.read_text())
-    return ast.get_docstring(tree) is not None
-
-
-def _reference_page(title: str, modules: Sequence[str]) -> str:
+def _reference_page(title: str, modules: Sequence[tuple[str, bool]]) -> str:
     blocks = [f"# {title}\n"]
-    for name in modules:
-        blocks.append(
-            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :member-order: bysource\n```\n"
-        )
+    for name, is_package in modules:
+        # a package's names are those of its modules, which follow
+        members = "" if is_package else "   :members:\n   :member-order: bysource\n"
+        blocks.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n")
     return "\n".join(blocks)
 
 
@@ -212,13 +211,8 @@ def reference_config(text: str) -> str:
 
     config = yaml.safe_load(text)
     options = config["sphinx"]["config"]
-    options["extensions"] = [*options["extensions"], "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+    options["extensions"] = [*options["extensions"], "sphinx.ext.autodoc", "vislab.batch.docstrings"]
     options["autodoc_typehints"] = "none"
-    options["autodoc_default_options"] = {"show-inheritance": False}
+    options["autodoc_inherit_docstrings"] = False
     options["nitpick_ignore_regex"] = [["py:class", r"(torch|jaxtyping|numpy|typing)(\..*)?"]]
     return yaml.safe_dump(config, sort_keys=False)
-
-
-def results_here() -> bool:
-    """Whether anything is published."""
-    return any(results_folder().glob("*/*.json"))

@@ -47,4 +47,7 @@ def style() -> None:
     if shell is not None and hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+        # MPLBACKEND=Agg in the environment would leave a notebook without figures
+        if mpl.get_backend().lower() == "agg":
+            mpl.use("module://matplotlib_inline.backend_inline")
         set_matplotlib_formats("retina")

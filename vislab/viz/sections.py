@@ -31,6 +31,12 @@ COLOURS = {
 }
 
 
+SIGNS = (
+    "Differences are positive and ratios above 1 on the claimed side; "
+    "quantities that were measured side by side in one process stand as they are."
+)
+
+
 @dataclass(frozen=True)
 class Found:
     """Judged runs of a paper, from working records or from `results/`; `where` says which."""
@@ -218,7 +224,9 @@ def results(card: Paper, profile: str, device: str) -> tuple[str, str]:
         notes.append("* taken from the paper's tables as cited elsewhere, not checked against the paper itself.")
     if found.stale:
         notes.append("Code changed since these runs.")
-    html = "\n".join(table_html(*t) for t in tables) + "".join(f'<p class="vislab-note">{escape(n)}</p>' for n in notes)
+    wide = "vislab-table vislab-measured"
+    html = "\n".join(table_html(*t, wide) for t in tables)
+    html += "".join(f'<p class="vislab-note">{escape(n)}</p>' for n in notes)
     return html, "\n\n".join([*(table_text(*t) for t in tables), *notes])
 
 
@@ -274,7 +282,7 @@ def verdicts(card: Paper, profile: str, device: str) -> tuple[str, str]:
     caption = f"Verdicts at {found.profile} ({found.where}, seeds {', '.join(map(str, found.seeds))})"
     judged = [_Part(c["low"], c["verdict"]) for c in found.claims]
     notes = [
-        "An effect is positive on the claimed side; ratios are on the claimed side above 1.",
+        SIGNS,
         f"Chance alone would give {chance(judged):.1f} 'reproduced' among the parts judged by an interval.",
     ]
     if found.stale:

@@ -32,10 +32,11 @@ def sliders(
     labels = [label] if isinstance(label, str) else list(label)
     axes = _axes(keys, labels)
     texts = [_alt(alt, key) for key in states]
-    pictures = _encoded([_picture(value) for value in states.values()])
-    shown = _width(states.values(), pictures, width)
-    html = _html(keys, labels, axes, texts, pictures, shown)
-    size = sum(len(data) for data, _ in pictures)
+    arrays = [_picture(value) for value in states.values()]
+    pictures = _encoded(arrays)
+    shown = _width(states.values(), arrays, width)
+    html = _html(keys, labels, axes, texts, pictures, [a.shape[:2] for a in arrays], shown)
+    size = sum(map(len, pictures))
     plain = f"{', '.join(labels)}: {len(keys)} states, {size / 1000:.0f} KB; " + texts[0]
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
@@ -86,20 +87,29 @@ def _picture(value: Any) -> np.ndarray:
     return pixels(value)
 
 
-def _encoded(arrays: list[np.ndarray]) -> list[tuple[bytes, tuple[int, int]]]:
-    """(WebP bytes, (width, height)) of each picture, at the best quality that fits; small pictures are kept without loss."""
+def _encoded(arrays: list[np.ndarray]) -> list[bytes]:
+    """WebP of each picture, at the best quality that fits together; small pictures are kept without loss.
+
+    What does not fit at any quality is made smaller, down to three fifths, before it is refused.
+    """
     from PIL import Image
 
     least = 0
-    lossless = (100,) if sum(a.shape[0] * a.shape[1] for a in arrays) <= LOSSLESS_PIXELS else ()
-    for quality in (*lossless, *QUALITIES):
+    area = sum(a.shape[0] * a.shape[1] for a in arrays)
+    tries = [(1.0, 100)] if area <= LOSSLESS_PIXELS else []
+    tries += [(1.0, quality) for quality in QUALITIES] + [(0.8, QUALITIES[-1]), (0.6, QUALITIES[-1])]
+    for scale, quality in tries:
         found, weight = [], 0
         for array in arrays:
+            picture = Image.fromarray(array).convert("RGB")
+            if scale < 1:
+                size = (round(picture.width * scale), round(picture.height * scale))
+                picture = picture.resize(size, Image.Resampling.LANCZOS)
             file = io.BytesIO()
-            Image.fromarray(array).convert("RGB").save(file, "WEBP", quality=quality, lossless=quality == 100, method=4)
-            found.append((file.getvalue(), array.shape[1::-1]))
+            picture.save(file, "WEBP", quality=quality, lossless=quality == 100, method=4)
+            found.append(file.getvalue())
             # base64 makes four bytes of three, and each picture comes with its tag and text
-            weight += 4 * len(file.getvalue()) // 3 + 300
+            weight += 4 * len(found[-1]) // 3 + 300
             if weight > MAX_BYTES:
                 break
         if weight <= MAX_BYTES:
@@ -111,17 +121,25 @@ def _encoded(arrays: list[np.ndarray]) -> list[tuple[bytes, tuple[int, int]]]:
     )
 
 
-def _width(values: Any, pictures: list, width: int | None) -> int:
+def _width(values: Any, arrays: list[np.ndarray], width: int | None) -> int:
     """Width on the page: figures are drawn at 150 dots an inch and shown at 96; small pictures are enlarged."""
     if width is not None:
         return width
-    natural = max(size[0] for _, size in pictures)
+    natural, height = max(a.shape[1] for a in arrays), max(a.shape[0] for a in arrays)
     if any(hasattr(v, "savefig") for v in values):
         return round(natural * 96 / 150)
-    return natural * max(1, round(320 / natural)) if natural < 320 else min(natural, 720)
+    return min(natural * max(1, min(640 // natural, 400 // height)), 720)
 
 
-def _html(keys: list[tuple], labels: list[str], axes: list[list], texts: list[str], pictures: list, width: int) -> str:
+def _html(
+    keys: list[tuple],
+    labels: list[str],
+    axes: list[list],
+    texts: list[str],
+    pictures: list[bytes],
+    sizes: list[tuple[int, int]],
+    width: int,
+) -> str:
     lines = ['<div class="vislab-slider">']
     for label, values in zip(labels, axes, strict=True):
         names = escape("|".join(str(v).replace("|", "/") for v in values))
@@ -131,24 +149,24 @@ def _html(keys: list[tuple], labels: list[str], axes: list[list], texts: list[st
             f'aria-label="{escape(label or "state")}" aria-valuetext="{escape(str(values[0]))}" autocomplete="off">'
             f"<output>{escape(str(values[0]))}</output></label>"
         )
-    for key, text, (data, size) in zip(keys, texts, pictures, strict=True):
+    for key, text, data, (high, wide) in zip(keys, texts, pictures, sizes, strict=True):
         place = "-".join(str(axes[d].index(k)) for d, k in enumerate(key))
         hidden = "" if all(axes[d][0] == k for d, k in enumerate(key)) else " hidden"
-        crisp = ' class="vislab-crisp"' if size[0] < width else ""
+        crisp = ' class="vislab-crisp"' if wide < width else ""
         lines.append(
-            f'<img{crisp} data-state="{place}" width="{width}" height="{round(width * size[1] / size[0])}" '
+            f'<img{crisp} data-state="{place}" width="{width}" height="{round(width * high / wide)}" '
             f'alt="{escape(text)}" src="data:image/webp;base64,{base64.b64encode(data).decode()}"{hidden}>'
         )
     return "\n".join([*lines, "</div>"])
 
 
 def _live(
-    keys: list[tuple], labels: list[str], axes: list[list], texts: list[str], pictures: list, width: int
+    keys: list[tuple], labels: list[str], axes: list[list], texts: list[str], pictures: list[bytes], width: int
 ) -> dict[str, Any]:
     """The ipywidgets view of the same sliders."""
     import ipywidgets
 
-    found = {key: (data, text) for key, (data, _), text in zip(keys, pictures, texts, strict=True)}
+    found = {key: (data, text) for key, data, text in zip(keys, pictures, texts, strict=True)}
     controls = [
         ipywidgets.SelectionSlider(options=[(str(v), v) for v in values], description=label, continuous_update=True)
         for label, values in zip(labels, axes, strict=True)

@@ -13,12 +13,18 @@ from vislab.worlds.base import absolute
 from vislab.worlds.objects import DIFFUSE, ObjectsConfig, ObjectsWorld, solids, trace
 
 SETS = dict(zip(("technicolor", "neural3d", "donerf"), DATASETS, strict=True))
-REACH = 0.3
 
 
 def world(config: Config, seed: int) -> ObjectsWorld:
     """The seed's scene."""
-    shown = ObjectsConfig(image_size=config.image_size, special=config.special, speed=config.speed, reach=REACH)
+    shown = ObjectsConfig(
+        image_size=config.image_size,
+        special=config.special,
+        solids=config.solids,
+        detail=config.detail,
+        speed=config.speed,
+        reach=config.reach,
+    )
     return ObjectsWorld(shown, seed)
 
 
@@ -34,7 +40,7 @@ def cameras(config: Config, split: str, seed: int) -> Cameras:
 
     "outside" gives four cameras beyond the rig's corners, where nothing was interpolated.
     """
-    grid = grid_offsets(config.rig, REACH)
+    grid = grid_offsets(config.rig, config.reach)
     out = held_out(config)
     if split == "train":
         offsets = grid[[k for k in range(len(grid)) if k not in out]]
@@ -42,7 +48,7 @@ def cameras(config: Config, split: str, seed: int) -> Cameras:
         offsets = grid[out]
     elif split == "validation":
         index = absolute("validation", torch.arange(4))
-        offsets = counter.uniform(seed, "world", index, "validation camera", (2,), -REACH, REACH)
+        offsets = counter.uniform(seed, "world", index, "validation camera", (2,), -config.reach, config.reach)
     else:
         offsets = 1.35 * grid[[0, config.rig - 1, -config.rig, -1]]
     return forward_rig(offsets, config.image_size)
