@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vislab import registry
-from vislab.batch import book
+from vislab.batch import book, docstrings
 from vislab.errors import UserError
 
 SLUG = registry.slugs()[0]
@@ -205,3 +205,18 @@ def test_the_thumbnail_is_small(tmp_path):
 def test_scripts_are_small():
     for path in (book.ROOT / "book" / "_static").glob("*.js"):
         assert path.stat().st_size < 5_000, path.name
+
+
+def test_every_reference_page_resolves(small):
+    html, _ = build(small, api=True)
+    page = (html / "book" / "api" / "engine.html").read_text()
+    assert 'id="vislab.engine.fit.fit"' in page
+    parts = set(registry.places().values())
+    assert {p.stem for p in (html / "book" / "api").glob("papers_*.html")} == {f"papers_{p}" for p in parts}
+
+
+def test_docstrings_are_shown_as_written():
+    lines = ["Points |x| * y of `a_b*c`, w_ first.", "", "dnf   RAW", "  more", "", "end"]
+    assert docstrings.plain(lines)[2:7] == ["::", "", "    dnf   RAW", "      more", ""]
+    docstrings._process(None, "", "", None, None, lines)
+    assert lines[0] == r"Points \|x\| \* y of ``a_b*c``, w\_ first."

@@ -44,11 +44,15 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter's source with the values of its parameters; `stamp` is over everything that decides its outputs."""
+    """One chapter's text, as it was when the build began, with the values of its parameters.
+
+    `stamp` is over everything that decides its outputs.
+    """
 
     slug: str
     part: str
     source: Path
+    text: str
     profile: str
     device: str
     stamp: str
@@ -99,10 +103,14 @@ def chapter(slug: str, profile: str, device: str = "auto", root: Path = ROOT) ->
     source = root / "book" / part / f"{slug}.md"
     if not source.exists():
         raise UserError(f"{slug} has no chapter: {source} is missing")
-    return Chapter(slug, part, source, profile, device, _stamp(slug, source, profile, device))
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"chapter {source} cannot be read: {error}") from error
+    return Chapter(slug, part, source, text, profile, device, _stamp(slug, text, profile, device))
 
 
-def _stamp(slug: str, source: Path, profile: str, device: str) -> str:
+def _stamp(slug: str, text: str, profile: str, device: str) -> str:
     """A digest of the chapter's text, the code it runs, and the records it may read."""
     digest = hashlib.sha256()
 
@@ -110,7 +118,7 @@ def _stamp(slug: str, source: Path, profile: str, device: str) -> str:
         digest.update("\0".join(map(str, values)).encode() + b"\n")
 
     add(profile, device, sorted(versions().items()))
-    add(hashlib.sha256(source.read_bytes()).hexdigest())
+    add(hashlib.sha256(text.encode()).hexdigest())
     for path in sorted(registry.room(slug).glob("*.py")):
         add(path.name, syntax(path) if path.name == "card.py" else code_hash(path))
     for path in sorted((ROOT / "vislab" / "viz").glob("*.py")):
@@ -132,8 +140,7 @@ def read_source(chapter: Chapter) -> "NotebookNode":
     import jupytext
 
     try:
-        text = chapter.source.read_text(encoding="utf-8")
-        notebook = jupytext.reads(text, fmt="md:myst")
+        notebook = jupytext.reads(chapter.text, fmt="md:myst")
     except Exception as error:
         raise UserError(f"chapter {chapter.source} cannot be read: {error}") from error
     cells = [c for c in notebook.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]

@@ -14,6 +14,7 @@ from vislab.engine.records import (
     Published,
     artifact_path,
     canonical,
+    pack_picture,
     published_path,
     read_published,
     read_tensors,
@@ -80,7 +81,11 @@ def _publish_artifacts(found: Collected, folder: str) -> None:
     for record in found.records:
         path = artifact_path(record.slug, record.key)
         if record.seed == found.seeds[0] and path.exists():
-            tensors |= {f"{record.arm}/{name}": value for name, value in read_tensors(path).items()}
+            for name, value in read_tensors(path).items():
+                if value.ndim == 3 and value.shape[-1] == 3 and value.element_size() == 1:
+                    tensors[f"{record.arm}/{name}.webp"] = pack_picture(value)
+                else:
+                    tensors[f"{record.arm}/{name}"] = value
     if not tensors:
         return
     size = sum(v.numel() * v.element_size() for v in tensors.values())

@@ -17,6 +17,7 @@ from vislab.engine.records import (
     read_published,
     read_tensors,
     results_folder,
+    unpack_picture,
 )
 from vislab.engine.run import COMPARE, Unit, as_dict, units
 from vislab.engine.verdicts import Judged, judge
@@ -96,6 +97,8 @@ def find_artifact(card: Paper, arm: str, name: str, profile: str) -> Tensor | No
             tensors = read_tensors(path)
             if f"{arm}/{name}" in tensors:
                 return tensors[f"{arm}/{name}"]
+            if f"{arm}/{name}.webp" in tensors:
+                return unpack_picture(tensors[f"{arm}/{name}.webp"])
     return None
 
 

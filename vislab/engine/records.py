@@ -220,6 +220,29 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         raise UserError(f"{path} cannot be read ({error}); delete it to compute it again") from error
 
 
+def pack_picture(picture: "Tensor") -> "Tensor":
+    """The WebP bytes, 1-D uint8, of a (height, width, 3) uint8 picture."""
+    import io
+
+    import torch
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(file, "WEBP", quality=80, method=6)
+    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def unpack_picture(content: "Tensor") -> "Tensor":
+    """The (height, width, 3) uint8 picture of WebP bytes."""
+    import io
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(content.numpy().tobytes())).convert("RGB")))
+
+
 def published_path(profile: str, slug: str) -> Path:
     return results_folder() / profile / f"{slug}.json"
 

@@ -68,18 +68,22 @@ def run(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor] |
 
 
 def artifacts(state: State, config: Config, seed: int) -> dict[str, Tensor]:
-    """The first held-out view (of the middle frame) as rendered and as it is, and the loss curve in 40 points."""
-    pixels = config.image_size**2
-    first = config.frames // 2 * 4 * pixels
-    items = batch(config, "test", seed, torch.arange(first, first + pixels), state.device)
-    shown = views(config, render(state.network, items, config.eval_batch_size), items)
+    """The first held-out view (of the middle frame) as rendered, and the loss curve in 40 points."""
+    items = first_view(config, seed, state.device)
+    shown, _ = views(config, render(state.network, items, config.eval_batch_size), items)
     curve = torch.tensor([h["colour"] for h in state.history])
     width = max(1, len(curve) // 40)
-    found = {
-        n: (255 * v[0].clamp(0, 1)).round().byte().permute(1, 2, 0).cpu()
-        for n, v in zip(("view", "truth"), shown, strict=True)
+    return {
+        "view": (255 * shown[0].clamp(0, 1)).round().byte().permute(1, 2, 0).cpu(),
+        "curve": curve[: len(curve) // width * width].reshape(-1, width).mean(dim=1),
     }
-    return found | {"curve": curve[: len(curve) // width * width].reshape(-1, width).mean(dim=1)}
+
+
+def first_view(config: Config, seed: int, device: torch.device | str = "cpu", split: str = "test") -> dict[str, Tensor]:
+    """The rays of the first held-out camera in the middle frame."""
+    pixels = config.image_size**2
+    first = config.frames // 2 * 4 * pixels
+    return batch(config, split, seed, torch.arange(first, first + pixels), device)
 
 
 def compare(config: Config, accelerator: Any, shared: dict[str, Tensor] | None = None) -> Outcome:

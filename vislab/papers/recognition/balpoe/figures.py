@@ -22,7 +22,7 @@ from vislab.worlds.shapes.classes import Shapes
 MEANS = torch.tensor([[0.0, 0.0], [2.0, 0.5], [0.5, 2.0]])
 PRIOR = torch.tensor([0.80, 0.15, 0.05])
 LOW, HIGH, SIDE = -2.5, 4.5, 200
-TAUS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+TAUS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
 TEMPERATURES = {"1/2": 1 / 2, "2/3": 2 / 3, "1": 1.0, "4/3": 4 / 3, "2": 2.0}
 BINS = 15
 
@@ -73,9 +73,7 @@ def draw_tail(config: Config, accuracies: Mapping[str, Tensor | None]) -> None:
         for n, members in enumerate(m for m in groups.values() if m.any()):
             where = members.nonzero()[:, 0]
             ends = [float(where[0]) - 0.4, float(where[-1]) + 0.4]
-            below.plot(
-                ends, [float(mine[members].mean())] * 2, color=colour, linewidth=2.6, label=None if n else name
-            )
+            below.plot(ends, [float(mine[members].mean())] * 2, color=colour, linewidth=2.6, label=None if n else name)
     below.set(xlabel="class, from the most to the least frequent", ylabel="accuracy [%]", ylim=(0, 102))
     below.legend(loc="lower left")
     _show(figure)
@@ -178,9 +176,7 @@ def draw_toy(taus: Sequence[float] = (0.0, 1.0, 2.0)) -> None:
 
     points = plane()
     rule = theory.balanced_rule(points, MEANS).argmax(dim=1)
-    panels = {
-        rf"expert $\tau = {tau:g}$": theory.bayes_expert(points, MEANS, PRIOR, tau).argmax(dim=1) for tau in taus
-    }
+    panels = {rf"expert $\tau = {tau:g}$": theory.bayes_expert(points, MEANS, PRIOR, tau).argmax(dim=1) for tau in taus}
     panels["product"] = theory.product(points, MEANS, PRIOR, taus).argmax(dim=1)
     where, label = toy_sample()
     figure, axes = plt.subplots(1, len(panels), figsize=(7.4, 2.35))
@@ -205,6 +201,18 @@ def toy_errors(taus: Sequence[float]) -> dict[str, tuple[Sequence[float], list[f
     }
 
 
+def _edges(chosen: Int[Tensor, " pixels"]) -> np.ndarray:
+    """(side, side) bool: the two cells on either side of every change of class."""
+    side = round(len(chosen) ** 0.5)
+    grid = chosen.reshape(side, side).numpy()
+    found = np.zeros((side, side), dtype=bool)
+    for first, second in (((slice(1, None),), (slice(-1),)), ((slice(None), slice(1, None)), (slice(None), slice(-1)))):
+        changes = grid[first] != grid[second]
+        found[first] |= changes
+        found[second] |= changes
+    return found
+
+
 def toy_states() -> dict[tuple[str, str], np.ndarray]:
     """A picture for every mean tau and temperature: decisions with both boundaries, and the prior that they are optimal for."""
     import matplotlib.pyplot as plt
@@ -213,40 +221,46 @@ def toy_states() -> dict[tuple[str, str], np.ndarray]:
     from vislab.viz.look import style
 
     style()
-    points = plane(120)
+    points = plane()
     rule = theory.balanced_rule(points, MEANS).argmax(dim=1)
     best = balanced_error(rule, points)
+    cells = np.arange(SIDE)
+    dashed = _edges(rule) & ((cells[:, None] + cells[None]) // 7 % 2 == 0)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(4.8, 2.7), dpi=100, width_ratios=(1.5, 1))
+    shown = left.imshow(_tinted(rule), origin="lower", extent=(LOW, HIGH, LOW, HIGH))
+    _toy_axis(left)
+    title = left.set_title("balanced error 00.0% (Bayes 00.0%)", fontsize=9)
+    bars = right.bar(range(3), [1, 1, 1], color=palette[:3])
+    right.axhline(1 / 3, color="black", linestyle="--", linewidth=1)
+    right.set(ylim=(0, 1), xticks=range(3), xticklabels=("head", "medium", "tail"))
+    right.set_title("optimal for this prior", fontsize=9)
+    right.grid(False)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # one layout for all states
     found = {}
     for tau in TAUS:
         for name, temperature in TEMPERATURES.items():
             chosen = toy_rule(tau, temperature, points)
-            figure, (left, right) = plt.subplots(1, 2, figsize=(5.4, 2.9), dpi=110, width_ratios=(1.5, 1))
-            left.imshow(_tinted(chosen), origin="lower", extent=(LOW, HIGH, LOW, HIGH), interpolation="bilinear")
-            _boundary(left, chosen, colors="black", linewidths=1.6)
-            _boundary(left, rule, colors="white", linewidths=1.6, linestyles="dashed")
-            _toy_axis(left)
-            error = balanced_error(chosen, points)
-            left.set_title(f"balanced error {error:.1f}% (Bayes {best:.1f}%)", fontsize=9)
-            right.bar(range(3), effective_prior(tau, temperature), color=palette[:3])
-            right.axhline(1 / 3, color="black", linestyle="--", linewidth=1)
-            right.set(ylim=(0, 1), xticks=range(3), xticklabels=("head", "medium", "tail"))
-            right.set_title("optimal for this prior", fontsize=9)
-            right.grid(False)
-            found[f"{tau:g}", name] = _pixels(figure)
+            picture = _tinted(chosen)
+            picture[_edges(chosen)], picture[dashed] = 0.0, 1.0
+            shown.set_data(picture)
+            title.set_text(f"balanced error {balanced_error(chosen, points):.1f}% (Bayes {best:.1f}%)")
+            for bar, share in zip(bars, effective_prior(tau, temperature).tolist(), strict=True):
+                bar.set_height(share)
+            figure.canvas.draw()
+            found[f"{tau:g}", name] = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
     return found
 
 
 def toy_alt(key: tuple[str, str]) -> str:
     """What a state of the widget shows, in words."""
     product = float(key[0]) * TEMPERATURES[key[1]]
-    side = "on the balanced Bayes boundary"
-    if abs(product - 1) > 1e-6:
-        side = "shifted in favour of the head class" if product > 1e9 else _side(product)
-    return f"mean tau {key[0]}, temperature {key[1]}: the product's boundary is {side}"
-
-
-def _side(product: float) -> str:
-    return "too far into the rare classes" if product < 1 else "too far into the head class"
+    if abs(product - 1) < 1e-6:
+        says = "the product decides like the balanced Bayes rule"
+    else:
+        says = f"the product decides too often for the {'head' if product < 1 else 'tail'} class"
+    return f"mean tau {key[0]}, temperature {key[1]}: {says}"
 
 
 # -- the trained network ----------------------------------------------------------------------------------------------
@@ -396,6 +410,13 @@ def recorded(profile: str, metric: str) -> dict[str, list[float]]:
     }
 
 
+def recorded_rows(profile: str, arms: Sequence[str], metrics: Sequence[str]) -> list[list[Any]]:
+    """[arm, mean over seeds of each metric] for a table; None where there is no run."""
+    found = {metric: recorded(profile, metric) for metric in metrics}
+    means = {m: {arm: sum(v) / len(v) for arm, v in values.items()} for m, values in found.items()}
+    return [[arm, *(means[m].get(arm) for m in metrics)] for arm in arms]
+
+
 def draw_lines(
     lines: Mapping[str, Mapping[float, str]], values: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
 ) -> None:
@@ -438,15 +459,6 @@ def draw_shifts(lines: Mapping[str, Tensor | None]) -> None:
     axis.axvline(len(names) - 0.5, color="#999999", linewidth=1)
     axis.legend()
     _show(figure)
-
-
-def _pixels(figure: Any) -> np.ndarray:
-    import matplotlib.pyplot as plt
-
-    figure.canvas.draw()
-    array = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    plt.close(figure)
-    return array
 
 
 def _show(figure: Any) -> None:
