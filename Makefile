@@ -34,7 +34,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 parity: $(READY)
-	$(BIN)/python -m pytest -n 2 tests/parity -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 tests/parity $(ARGS)
 
 bench: $(READY)
 	for script in cli_startup worlds compare chapters; do $(BIN)/python benchmarks/$$script.py || exit 1; done

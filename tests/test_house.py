@@ -45,7 +45,7 @@ def test_the_command_line_starts_without_torch():
     code = (
         "import sys; sys.argv = ['vislab', 'papers']\nfrom vislab import cli\ntry: cli.main()\nexcept SystemExit: pass"
     )
-    assert not {"torch", "numpy", "matplotlib", "pydantic"} & loaded_by(code)
+    assert not {"torch", "numpy", "matplotlib"} & loaded_by(code)
 
 
 def test_viz_and_a_chapters_first_cell_load_nothing_heavy():

@@ -1,6 +1,7 @@
 """Finding the papers' rooms and loading them lazily; the only module that uses importlib."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -49,3 +50,14 @@ def card(slug: str) -> Paper:
 def tuning(slug: str) -> dict[str, dict[str, tuple[Any, ...]]]:
     """Per judged arm, the fields and values that tuning tries."""
     return module(slug, "card").TUNING
+
+
+def exports(package: str, names: Mapping[str, str]) -> tuple[Callable, Callable, list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package whose names come from its modules on first use (PEP 562)."""
+
+    def __getattr__(name: str):
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+
+    return __getattr__, lambda: sorted(names), sorted(names)

@@ -169,6 +169,20 @@ def test_augmentation_keeps_size_and_only_moves_pixels():
     assert all(same)
 
 
+def test_automatic_augmentation_cuts_a_hole_and_trains(cpu):
+    from vislab.ops import counter
+
+    config = dataclasses.replace(SMOKE, automatic_augmentation=True)
+    images = data.batch(config, "train", 0, torch.arange(6))["image"]
+    with counter.scope(0, "noise", "automatic"):
+        changed = data.automatic(images, config)
+    assert changed.shape == images.shape and not torch.equal(changed, images)
+    assert ((changed == 0).all(dim=1).flatten(1).sum(1) >= 16).all()
+    state = train.begin(config, 0, cpu)
+    with counter.scope(0, "noise", "step"):
+        assert train.step(state, data.batch(config, "train", 0, torch.arange(16)))["loss"] > 0
+
+
 # -- metrics ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -204,6 +205,11 @@ def _reported(chapter: Chapter, call: Callable[[], float], report: Callable[[str
     except UserError as error:
         report(f"{chapter.slug}: failed")
         return [str(error)]
+    except BrokenProcessPool:
+        report(f"{chapter.slug}: failed")
+        return [
+            f"chapter {chapter.source}: the process that executed it, or one beside it, died; is there enough memory?"
+        ]
     report(f"{chapter.slug}: executed at {chapter.profile} in {seconds:.1f} s")
     return []
 

@@ -43,13 +43,14 @@ def published(slug: str, profile: str) -> Published | None:
 
 
 def gallery(slugs: Sequence[str], pictures: Mapping[str, str], up: str, profile: str) -> str:
-    """A card a chapter: picture, title, takeaway, verdicts; under the names of the parts when there are several."""
-    parts = list(dict.fromkeys(registry.places()[s] for s in slugs))
+    """A card a chapter: picture, title, takeaway, verdicts; under the names of the parts when there are many."""
+    parts = [p for p in PARTS if any(registry.places()[s] == p for s in slugs)]
+    many = len(parts) > 1 and len(slugs) > 12
     found = []
-    for part in [p for p in PARTS if p in parts]:
-        if len(parts) > 1:
+    for part in parts if many else [None]:
+        if part is not None:
             found.append(f'<p class="rubric">{escape(PARTS[part])}</p>')
-        mine = [s for s in slugs if registry.places()[s] == part]
+        mine = [s for s in slugs if part in (None, registry.places()[s])]
         found.append(
             '<div class="vislab-gallery">' + "\n".join(_card(s, pictures, up, profile) for s in mine) + "</div>"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vislab import registry
+from vislab.batch.book import make_thumbnail
 from vislab.cards import claims_hash
 from vislab.engine.code import code_hash
 from vislab.engine.collect import Collected, collect
@@ -73,6 +74,9 @@ def publish(slug: str, profile: str, device: str = "auto") -> Path:
     _publish_artifacts(found, folder)
     path = published_path(folder, slug)
     write_atomically(path, text)
+    picture = make_thumbnail(slug, profile)
+    if picture is not None:
+        write_atomically(path.with_suffix(".webp"), picture)
     return path
 
 

@@ -1,6 +1,6 @@
 """Figures, tables, source listings and kernel-less widgets for the chapters; everything loads on first use."""
 
-from vislab.lazy import exports
+from vislab.registry import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__,

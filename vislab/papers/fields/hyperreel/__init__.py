@@ -5,7 +5,7 @@ A few samples then do the work of hundreds, and a bent path or a corrected colou
 For video the volume stores keyframes only, and a predicted flow carries each sample to the nearest one.
 """
 
-from vislab.lazy import exports
+from vislab.registry import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__, {"HyperReel": "model", "build": "model", "Config": "card", "PROFILES": "card", "PAPER": "card"}

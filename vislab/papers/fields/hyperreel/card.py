@@ -129,7 +129,7 @@ _STATIC = Config(
 
 PROFILES = {
     "smoke": replace(
-        _STATIC, width=16, image_size=12, steps=4, batch_size=64, grid_first=(8, 8, 8), grid_last=(12, 12, 10),
+        _STATIC, width=16, image_size=12, steps=4, batch_size=64, final_rate=1.0, grid_first=(8, 8, 8), grid_last=(12, 12, 10),
         train_items=21 * 144, validation_items=4 * 144, test_items=4 * 144,
     ),
     "tutorial": _STATIC,
@@ -216,7 +216,8 @@ DATASETS = (
     DataSet(
         "Technicolor light-field video",
         "technicolor",
-        "technicolor/<scene>/cameras_parameters.txt\n  (a line a camera: focal, cx, cy, aspect, skew, quaternion w x y z, translation x y z)\n"
+        "technicolor/<scene>/cameras_parameters.txt\n"
+        "  (a line a camera: focal, cx, cy, aspect, skew, quaternion w x y z, translation x y z)\n"
         "technicolor/<scene>/<scene>_undist_<frame:05d>_<camera:02d>.png (16 cameras)",
         "https://www.interdigital.com/data_sets/light-field-dataset",
         ("psnr", "ssim", "lpips"),

@@ -5,7 +5,7 @@ When the multiples average to one, the product of the experts is an unbiased cla
 provided that the experts are calibrated, which mixup achieves.
 """
 
-from vislab.lazy import exports
+from vislab.registry import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__, {"build": "model", "BalancedExpertLoss": "losses", "Config": "card", "PROFILES": "card", "PAPER": "card"}

@@ -8,7 +8,7 @@ from torch import Tensor
 from vislab.engine.fit import State, descend, fit, initialise, multistep, start
 from vislab.ops.mixing import mixup
 from vislab.papers.recognition.balpoe.card import Config
-from vislab.papers.recognition.balpoe.data import augment, batch, class_counts
+from vislab.papers.recognition.balpoe.data import augment, automatic, batch, class_counts
 from vislab.papers.recognition.balpoe.losses import BalancedExpertLoss
 from vislab.papers.recognition.balpoe.model import build
 
@@ -34,6 +34,8 @@ def step(state: State, items: dict[str, Tensor]) -> dict[str, float]:
     config = state.config
     loss = criterion(config).to(state.device)  # a few floats a class: cheaper to make than to carry
     images = augment(items["image"], config.crop_padding)
+    if config.automatic_augmentation:
+        images = automatic(images, config)
     if config.mixup > 0:
         images, first, second, share = mixup(images, items["label"], config.mixup)
         return descend(state, {"loss": loss.mixed(state.model(images)["logits"], first, second, share)})

@@ -5,7 +5,7 @@ One RAW encoder serves both: its first pass feeds a decoder that predicts the cl
 and that decoder's features flow back through gates into a second pass, whose features an sRGB decoder finishes.
 """
 
-from vislab.lazy import exports
+from vislab.registry import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__, {"DNF": "model", "build": "model", "Config": "card", "PROFILES": "card", "PAPER": "card"}
