@@ -7,8 +7,11 @@ import nbformat
 import pytest
 import yaml
 
+from tests.book import shared
 from vislab import registry
 from vislab.batch import book, docstrings
+from vislab.engine.files import write_atomically
+from vislab.engine.records import canonical
 from vislab.errors import UserError
 
 SLUG = registry.slugs()[0]
@@ -168,6 +171,27 @@ def test_pages_of_an_earlier_choice_are_gone(small):
     (small / "_config.yml").write_text((small / "_config.yml").read_text() + "\n# changed\n")
     build(small)
     assert not (html / "book" / "old.html").exists()
+
+
+def test_a_section_follows_the_records_without_a_new_execution(small, monkeypatch):
+    monkeypatch.setattr(book, "_stamp", lambda *_: "0" * 20)
+    monkeypatch.setenv("VISLAB_RESULTS", str(small / "results"))
+    html, _ = build(small)
+    page = html / "book" / PART / f"{SLUG}.html"
+    assert "not run yet" in page.read_text()
+    record = shared.invented(SLUG)
+    write_atomically(small / "results" / "tutorial" / f"{SLUG}.json", canonical(record.model_dump()).encode())
+    _, lines = build(small)
+    assert not any("executed" in line for line in lines)
+    assert "not run yet" not in page.read_text()
+
+
+def test_a_changed_style_reaches_the_pages(small):
+    html, _ = build(small)
+    style = small / "book" / "_static" / "vislab.css"
+    style.write_text(style.read_text() + "/* new */")
+    build(small)
+    assert "/* new */" in (html / "_static" / "vislab.css").read_text()
 
 
 def test_a_subset_keeps_the_other_pages_and_drops_other_chapters():

@@ -22,7 +22,7 @@ HEADINGS = [
     "References",
 ]
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-DRAWS = re.compile(r"\bviz\.(images|curves)\(|\bplt\.show\(|\bfigures\.(?:draw|plot|show)\w*\(")
+DRAWS = re.compile(r"\bviz\.(images|curves)\(|\bplt\.show\(")
 RECORDS = re.compile(r"viz\.artifact|chapter\.(badges|results|verdicts)")
 
 each = pytest.mark.parametrize("slug", registry.slugs())

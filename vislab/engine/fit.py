@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,17 @@ def batch_indices(seed: int, step: int, items: int, batch_size: int) -> Int[Tens
     """
     position = torch.arange(step * batch_size, (step + 1) * batch_size)
     epochs = position // items
-    orders = counter.permutation(seed, "batches", epochs.unique(), "order", items)
-    return orders[epochs - epochs[0], position % items]
+    found = torch.empty_like(position)
+    for epoch in epochs.unique().tolist():
+        here = epochs == epoch
+        found[here] = _order(seed, epoch, items)[position[here] % items]
+    return found
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, items: int) -> Int[Tensor, " items"]:
+    """The order of one epoch; kept, since many steps share it."""
+    return counter.permutation(seed, "batches", torch.tensor([epoch]), "order", items)[0]
 
 
 def fit(

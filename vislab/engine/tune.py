@@ -82,7 +82,7 @@ def tune(
             )
             say(f"{arm} {values}: {metric} {score} in {seconds} s")
         content["arms"][arm] = {"trials": trials, "best": best(trials, better)["values"]}
-    write_atomically(tuning_path(card.slug), (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        write_atomically(tuning_path(card.slug), (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return content
 
 

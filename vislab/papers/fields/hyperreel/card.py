@@ -242,7 +242,7 @@ DATASETS = (
 )
 
 _JUDGED = ("hyperreel", "uniform", "uniform_many", "no_offset", "video", "video_frames", "video_held")
-TUNING = dict.fromkeys(_JUDGED, {"learning_rate": (0.01, 0.02, 0.04)})
+TUNING = dict.fromkeys(_JUDGED, {"learning_rate": (0.01, 0.02, 0.04, 0.08)})
 TUNING_METRIC = "psnr"
 
 PAPER = Paper(

@@ -20,7 +20,7 @@ SID, MCR = DATASETS
 
 def world(config: Config, seed: int, scenes: Literal["leaves", "real"] | None = None) -> CameraWorld:
     """The procedural camera in front of dead leaves or of real photographs."""
-    photos = PhotosConfig(image_size=config.image_size, kind=scenes or config.scenes)
+    photos = PhotosConfig(image_size=config.image_size, kind=scenes or config.scenes, saturation=config.saturation)
     return CameraWorld(CameraConfig(photos=photos, pattern=config.pattern, full_well=config.full_well), seed)
 
 
@@ -62,10 +62,10 @@ def crop(item: dict[str, Tensor], side: int, block: int, seed: int, split: str, 
     return {name: value[..., *(big if name == "rgb" else small)] for name, value in item.items()}
 
 
-def augment(items: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
+def augment(items: dict[str, Tensor]) -> dict[str, Tensor]:
     """One random flip or transpose for the whole batch, the same on input and targets (section 4.1).
 
-    A packed mosaic's channels are moved so that each keeps the colour of its photosite.
+    Packed channels stay where they are, so that each keeps its colour, as in the authors' code.
     """
     flip_rows, flip_columns, transpose = (torch.rand(3) < 0.5).tolist()
     return {name: turn(value, flip_rows, flip_columns, transpose) for name, value in items.items()}

@@ -277,5 +277,12 @@ def scaled_width(config: Config) -> int:
 
 
 def build(config: Config) -> nn.Module:
-    """The network of `config.architecture`."""
-    return SIDUNet(config) if config.architecture == "unet" else DNF(config)
+    """The network of `config.architecture`; with an `initial_gain` other than 1, weights are scaled by it and biases start at 0."""
+    model = SIDUNet(config) if config.architecture == "unet" else DNF(config)
+    if config.initial_gain != 1:
+        for layer in model.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                layer.weight.data.mul_(config.initial_gain)
+                if layer.bias is not None:
+                    layer.bias.data.zero_()
+    return model

@@ -24,7 +24,7 @@ def begin(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor]
 def step(state: State, items: dict[str, Tensor]) -> dict[str, float]:
     """One step of AdamW on w_rgb |rgb - rgb*|_1 + w_raw |raw - raw*|_1."""
     config = state.config
-    items = augment(items, config.pattern)
+    items = augment(items)
     found = state.model(items["noisy"])
     losses = {"rgb": F.l1_loss(found["rgb"], items["rgb"])}
     loss = config.weight_rgb * losses["rgb"]
