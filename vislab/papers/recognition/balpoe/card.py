@@ -106,17 +106,22 @@ METRICS = (
 
 PLAIN = {"mixup": 0.0}
 ARMS = (
-    Arm("balpoe", "three experts with tau 0, 1, 2 and mixup: the paper's method", "method"),
+    Arm(
+        "balpoe", "three experts with tau 0, 1, 2 and mixup: the paper's method", "method",
+        tuned={"learning_rate": 0.05},
+    ),
     Arm("balpoe_plain", "the same without mixup", "baseline", PLAIN),
     Arm("bs3_mixup", "three experts, all tau 1 (balanced softmax), with mixup", "baseline", {"taus": (1.0, 1.0, 1.0)}),
     Arm("bs3", "three experts, all tau 1, without mixup", "baseline", {"taus": (1.0, 1.0, 1.0)} | PLAIN),
-    Arm("bs_mixup", "balanced softmax, one expert, with mixup", "baseline", {"taus": (1.0,)}),
-    Arm("bs", "balanced softmax, one expert", "baseline", {"taus": (1.0,)} | PLAIN),
+    Arm("bs_mixup", "balanced softmax, one expert, with mixup", "baseline", {"taus": (1.0,)},
+        tuned={"learning_rate": 0.2}),
+    Arm("bs", "balanced softmax, one expert", "baseline", {"taus": (1.0,)} | PLAIN,
+        tuned={"learning_rate": 0.4}),
     Arm("ce", "cross-entropy, one expert", "baseline", {"taus": (0.0,)} | PLAIN),
     Arm("sade", "SADE's three experts: cross-entropy, balanced softmax, reversed prior", "baseline", {"loss": "sade"} | PLAIN),
     Arm("low_mixup", "mean tau 0.5 (-0.5, 0.5, 1.5) with mixup", "ablation", {"taus": (-0.5, 0.5, 1.5)}),
     Arm("high_mixup", "mean tau 1.5 (0.5, 1.5, 2.5) with mixup", "ablation", {"taus": (0.5, 1.5, 2.5)}),
-    Arm("low_plain", "mean tau 0.5 without mixup", "ablation", {"taus": (-0.5, 0.5, 1.5)} | PLAIN),
+    Arm("low_plain", "mean tau 0.5 without mixup", "ablation", {"taus": (-0.5, 0.5, 1.5)} | PLAIN, tuned={"learning_rate": 0.05}),
     Arm("high_plain", "mean tau 1.5 without mixup", "ablation", {"taus": (0.5, 1.5, 2.5)} | PLAIN),
     Arm("experts5", "five experts, tau 0 to 2, with mixup", "ablation", {"taus": (0.0, 0.5, 1.0, 1.5, 2.0)}),
     Arm(
