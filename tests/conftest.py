@@ -47,7 +47,9 @@ def pytest_runtest_makereport(item, call):
     before = item.stash.get(_last, _cpu())
     now = _cpu()
     item.stash[_last] = now
-    report.user_properties = [*report.user_properties, ("core_seconds", now - before)]
+    # a kernel that nobody waits for is missing from the children's time: there the wall clock counts, one core busy
+    spent = max(now - before, call.duration) if item.path.parent.name == "chapters" else now - before
+    report.user_properties = [*report.user_properties, ("core_seconds", spent)]
     return report
 
 

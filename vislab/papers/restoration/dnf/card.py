@@ -114,7 +114,7 @@ ARMS = (
     Arm("sid_unet", "the U-Net of SID at the same width", "baseline", {"architecture": "unet", "weight_raw": 0.0}),
     Arm(
         "unet_matched", "the U-Net of SID narrowed to DNF's parameter count", "baseline",
-        {"architecture": "unet", "weight_raw": 0.0, "width_scale": 0.6},
+        {"architecture": "unet", "weight_raw": 0.0, "width_scale": 0.6}, tuned={"learning_rate": 1.2e-2},
     ),
     Arm("feedback_add", "feedback by plain addition", "ablation", {"feedback": "add"}),
     Arm("feedback_concat", "feedback by concatenation and a 1x1 convolution", "ablation", {"feedback": "concat"}),
