@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from vislab.cards import TUNING_SEED, Paper, resolve
+from vislab.engine.code import code_hash
 from vislab.engine.device import accelerator as make_accelerator
 from vislab.engine.files import write_atomically
 from vislab.engine.records import results_folder
@@ -57,16 +58,24 @@ def tune(
 ) -> dict[str, Any]:
     """Run the grids of `arms` (default: all), write results/tuning/<slug>.json and return its content.
 
-    Trials of arms that are not named are kept as they stand in the file.
+    Trials that the file holds from the same code are kept, so that a grid can be widened; so are arms that are not named.
     """
     better = next(m.better for m in card.metrics if m.name == metric)
     accelerator = make_accelerator(device)
+    code = code_hash(Path(experiment.__file__))
     content = read_tuning(card.slug) or {"slug": card.slug, "seed": TUNING_SEED, "split": "validation", "arms": {}}
     content |= {"metric": metric, "better": better, "profile": profile}
     shared: dict[tuple[Any, ...], Any] = {}
     for arm in arms or tuple(grids):
+        before = content["arms"].get(arm, {})
+        known = before.get("trials", []) if before.get("code") == code else []
         trials = []
         for values in grid(grids[arm]):
+            plain = json.loads(json.dumps(values))
+            kept = next((t for t in known if t["values"] == plain), None)
+            if kept is not None:
+                trials.append(kept)
+                continue
             config = resolve(card, profile, arm, values)
             begin = time.process_time()
             try:
@@ -81,7 +90,7 @@ def tune(
                 {"values": values, "score": None if score is None else float(f"{score:.6g}"), "seconds": seconds}
             )
             say(f"{arm} {values}: {metric} {score} in {seconds} s")
-        content["arms"][arm] = {"trials": trials, "best": best(trials, better)["values"]}
+        content["arms"][arm] = {"trials": trials, "best": best(trials, better)["values"], "code": code}
         write_atomically(tuning_path(card.slug), (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return content
 

@@ -158,7 +158,7 @@ VIDEO = {
 
 ARMS = (
     Arm("hyperreel", "eight predicted samples a ray", "method"),
-    Arm("uniform", "TensoRF: eight stratified samples, same volume (A0)", "baseline", {"sampler": "stratified"}, tuned={"learning_rate": 0.04}),
+    Arm("uniform", "TensoRF: eight stratified samples (A0)", "baseline", {"sampler": "stratified"}, tuned={"learning_rate": 0.04}),
     Arm("uniform_many", "TensoRF: 32 stratified samples (A0)", "baseline", {"sampler": "stratified", "samples": 32}),
     Arm("no_offset", "samples stay on the ray (A2)", "ablation", {"offsets": False}),
     Arm("video", "keyframes and flow on a moving scene", "method", VIDEO),

@@ -218,7 +218,7 @@ DATASETS = (
 )
 
 # The learning rate is the one thing that all networks are sensitive to; every judged arm gets the same grid.
-_RATES = {"learning_rate": (4e-3, 8e-3, 1.2e-2)}
+_RATES = {"learning_rate": (2e-3, 4e-3, 8e-3, 1.2e-2)}
 TUNING = dict.fromkeys(
     ("dnf", "single", "single_matched", "multi", "multi_matched", "sid_unet", "unet_matched"), _RATES
 )
