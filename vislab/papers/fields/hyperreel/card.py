@@ -162,7 +162,10 @@ ARMS = (
     Arm("uniform_many", "TensoRF: 32 stratified samples (A0)", "baseline", {"sampler": "stratified", "samples": 32}),
     Arm("no_offset", "samples stay on the ray (A2)", "ablation", {"offsets": False}),
     Arm("video", "keyframes and flow on a moving scene", "method", VIDEO),
-    Arm("video_frames", "one volume for every frame (A5)", "baseline", VIDEO | {"volume": "per_frame", "flow": False}, tuned={"learning_rate": 0.04}),
+    Arm(
+        "video_frames", "one volume for every frame (A5)", "baseline", VIDEO | {"volume": "per_frame", "flow": False},
+        tuned={"learning_rate": 0.04},
+    ),
     Arm("video_held", "keyframes without flow: the nearest one is held (A6)", "baseline", VIDEO | {"flow": False}),
     Arm("two_pass", "coarse-to-fine sampling with eight coloured samples (A1)", "ablation", {"sampler": "two_pass"}),
     Arm("no_colour", "no colour scale and shift (A3)", "ablation", {"colour_transform": False}),
