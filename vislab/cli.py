@@ -38,7 +38,8 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="Change a confi
 def _console(stderr: bool = False):
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    # a pipe has no width of its own: tables are printed whole
+    return Console(stderr=stderr, highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def _print_json(value: Any) -> None:

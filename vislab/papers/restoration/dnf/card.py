@@ -101,7 +101,10 @@ METRICS = (
 
 ARMS = (
     Arm("dnf", "decouple and feed back: the paper's network", "method"),
-    Arm("single", "encoder and sRGB decoder alone, same width", "baseline", {"architecture": "single", "weight_raw": 0.0}, tuned={"learning_rate": 4e-3}),
+    Arm(
+        "single", "encoder and sRGB decoder alone, same width", "baseline",
+        {"architecture": "single", "weight_raw": 0.0}, tuned={"learning_rate": 4e-3},
+    ),
     Arm(
         "single_matched", "the same, widened to DNF's parameter count", "baseline",
         {"architecture": "single", "weight_raw": 0.0, "width_scale": 1.5},
@@ -111,7 +114,10 @@ ARMS = (
         "multi_matched", "the same, widened to DNF's parameter count", "baseline",
         {"architecture": "multi", "width_scale": 1.0625}, tuned={"learning_rate": 4e-3},
     ),
-    Arm("sid_unet", "the U-Net of SID at the same width", "baseline", {"architecture": "unet", "weight_raw": 0.0}, tuned={"learning_rate": 4e-3}),
+    Arm(
+        "sid_unet", "the U-Net of SID at the same width", "baseline",
+        {"architecture": "unet", "weight_raw": 0.0}, tuned={"learning_rate": 4e-3},
+    ),
     Arm(
         "unet_matched", "the U-Net of SID narrowed to DNF's parameter count", "baseline",
         {"architecture": "unet", "weight_raw": 0.0, "width_scale": 0.6}, tuned={"learning_rate": 1.2e-2},
