@@ -90,6 +90,13 @@ def test_ratio_is_shown_as_a_ratio_and_judged_on_the_log_scale():
     )
 
 
+def test_a_ratio_is_shown_as_it_is_where_lower_is_better():
+    a, b = [1.0, 1.1, 0.9, 1.0, 1.05], [3.0, 3.2, 2.9, 3.1, 3.0]
+    judged = one(Part("ratio", "seconds", ("a", "b")), runs(a, b, name="seconds"))
+    assert judged.verdict == REPRODUCED and judged.low < judged.effect < judged.high < 1
+    assert judged.effect == pytest.approx(math.exp(np.mean(np.log(a) - np.log(b))))
+
+
 def test_noninferior_and_equivalent():
     near = [x - 0.05 for x in A]
     assert one(Part("noninferior", "psnr", ("a", "b"), margin=0.3), runs(near, A)).verdict == REPRODUCED

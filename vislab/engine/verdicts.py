@@ -60,7 +60,7 @@ def reduce_seed(part: Part, metric: Metric, seed: Mapping[str, Mapping[str, floa
     """The part's number for one seed, positive on the claimed side; ratios are logarithms."""
     if part.reduce is not None:
         return part.sense * float(part.reduce(seed))
-    sign = part.sense * (1.0 if metric.better == "higher" else -1.0)
+    sign = _sign(part, metric)
     values = [seed[arm][part.metric] for arm in part.arms]
     if part.kind in ("difference", "noninferior", "equivalent"):
         return sign * (values[0] - values[1])
@@ -96,8 +96,16 @@ def _scale(part: Part, value: float) -> float:
     return math.log(value) if part.kind in ("ratio", "matched") else value
 
 
-def _shown(part: Part, value: float) -> float:
-    return math.exp(value) if part.kind in ("ratio", "matched") else value
+def _shown(part: Part, metric: Metric, *values: float) -> list[float]:
+    """Oriented numbers as they are shown: ratios as plain arms[0] / arms[1], whatever direction is better."""
+    if part.kind not in ("ratio", "matched"):
+        return list(values)
+    sign = 1.0 if part.reduce is not None else _sign(part, metric)
+    return [math.exp(sign * value) for value in values]
+
+
+def _sign(part: Part, metric: Metric) -> float:
+    return part.sense * (1.0 if metric.better == "higher" else -1.0)
 
 
 def judge_part(
@@ -135,7 +143,7 @@ def judge_part(
     numbers = [reduce_seed(part, metrics[part.metric], seed) for seed in by_seed]
     if not all(math.isfinite(n) for n in numbers):
         return result(FAILED, per_seed=numbers, why="the effect is not finite")
-    shown = [_shown(part, n) for n in numbers]
+    shown = _shown(part, metrics[part.metric], *numbers)
     if part.kind == "exact":
         held = all(n > 0 for n in numbers)
         return result(REPRODUCED if held else CONTRADICTED, shown[0], None, None, shown)
@@ -149,7 +157,8 @@ def judge_part(
         word = _word(guard, q_mean, q_low, q_high)
         why = f"{quality} differs by {q_mean:.3g} [{q_low:.3g}, {q_high:.3g}], allowed -{margin:g}: {word}"
         verdict = worst([verdict, word])
-    return result(verdict, _shown(part, mean), _shown(part, low), _shown(part, high), shown, why)
+    effect, *ends = _shown(part, metrics[part.metric], mean, low, high)
+    return result(verdict, effect, min(ends), max(ends), shown, why)
 
 
 def _judge_compare(part: Part, metric: Metric, compare: Mapping[str, float] | None, result) -> Judged:

@@ -42,6 +42,8 @@ class Config:
     """Largest offset along each axis; 0.125 for surround scenes."""
     gate: Literal["eased", "open"] = "eased"
     """Gates that start closed and are eased in, or none."""
+    gate_shift: float = 4.0
+    """Added to the gates before their sigmoid: 4 closes them to 2% at the start."""
     ease_steps: int = 12000
     """Steps over which gates and colour corrections are eased in (3 epochs)."""
     colour_transform: bool = True
@@ -123,7 +125,7 @@ class Config:
 _STATIC = Config(
     samples=8, width=64, depth=5, flow=False, volume="static", frames=1, keyframes=1, components=(8, 8, 8),
     grid_first=(32, 32, 24), grid_last=(72, 72, 48), grow_at=(0.15, 0.3, 0.45), mask_at=(0.2, 0.4),
-    image_size=64, steps=800, batch_size=1024, ease_steps=250, final_rate=0.1, network_rate=0.1, regularise_until=0.5,
+    image_size=64, steps=800, batch_size=1024, ease_steps=250, gate_shift=0.0, final_rate=0.1, network_rate=0.1, regularise_until=0.5,
     train_items=21 * 64**2, validation_items=4 * 64**2, test_items=4 * 64**2, weight_tv=0.05,
 )  # fmt: skip
 

@@ -55,7 +55,7 @@ class SampleNetwork(nn.Module):
         raw = self.mlp(self.encode(origin, direction, time)).view(len(origin), config.samples, -1)
         found = dict(zip(self.parts, raw.split(list(self.parts.values()), dim=-1), strict=True))
         for name, wait in (("distance_gate", 0), ("offset_gate", config.ease_steps // 3)):
-            gate = torch.sigmoid(found[name] + 4)
+            gate = torch.sigmoid(found[name] + config.gate_shift)
             found[name] = eased(gate, 1.0, step, wait, config.ease_steps) if config.gate == "eased" else 0 * gate
         found["offset"] = config.offset_scale * torch.tanh(found["offset"])
         if config.flow:
