@@ -159,7 +159,7 @@ VIDEO = {
 }  # fmt: skip
 
 ARMS = (
-    Arm("hyperreel", "eight predicted samples a ray", "method"),
+    Arm("hyperreel", "eight predicted samples a ray", "method", tuned={"learning_rate": 0.08}),
     Arm("uniform", "TensoRF: eight stratified samples (A0)", "baseline", {"sampler": "stratified"}, tuned={"learning_rate": 0.04}),
     Arm("uniform_many", "TensoRF: 32 stratified samples (A0)", "baseline", {"sampler": "stratified", "samples": 32}),
     Arm("no_offset", "samples stay on the ray (A2)", "ablation", {"offsets": False}),
