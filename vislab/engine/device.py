@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 
 
+def check_device(device: str) -> None:
+    """Raise UserError for an unknown device, or for CUDA where there is none."""
+    if device not in DEVICES:
+        raise UserError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu or --device auto"
+        )
+
+
 def accelerator(device: str = "auto", precision: str = "no") -> "Accelerator":
     """An Accelerator for `device` ("auto", "cpu" or "cuda") and `precision` ("no", "fp16" or "bf16").
 
@@ -22,12 +32,7 @@ def accelerator(device: str = "auto", precision: str = "no") -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
-    if device not in DEVICES:
-        raise UserError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu or --device auto"
-        )
+    check_device(device)
     cpu = device == "cpu" or not torch.cuda.is_available()
     if cpu:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -174,7 +174,7 @@ def read_record(path: Path) -> Record | None:
     """
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"record {path} cannot be read ({error}); delete it to run again") from error
