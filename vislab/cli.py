@@ -453,6 +453,8 @@ def main() -> None:
         os.environ["VISLAB_DEBUG"] = "1"
     try:
         code = app(arguments, standalone_mode=False)
+        if code == 130:  # typer turns an interrupt into this exit code
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except KeyboardInterrupt:
         _fail(debug, "interrupted; finished runs are kept, the same command goes on from here", 130)
