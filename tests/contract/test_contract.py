@@ -187,6 +187,7 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(slug, cpu):
     for k in range(20):
         with counter.scope(0, "noise", f"step{k}"):
             losses.append(step(state, items)[card.descends])
+        state.step += 1
         for name, parameter in state.model.named_parameters():
             if parameter.grad is not None:
                 assert torch.isfinite(parameter.grad).all(), f"gradient of {name} is not finite"
