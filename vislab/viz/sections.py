@@ -32,7 +32,7 @@ COLOURS = {
 
 
 SIGNS = (
-    "Differences are positive and ratios above 1 on the claimed side; "
+    "Differences are positive on the claimed side; ratios stand as they are, the first named over the second; "
     "quantities that were measured side by side in one process stand as they are."
 )
 
@@ -252,7 +252,7 @@ def effect(row: Mapping[str, Any]) -> str:
         return ""
     low, high = row["low"], row["high"]
     known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    return f"{row['effect']:.4g}" + (f" [{low:.4g}, {high:.4g}]" if known else "")
+    return f"{row['effect']:.3g}" + (f" [{low:.3g}, {high:.3g}]" if known else "")
 
 
 def verdicts(card: Paper, profile: str, device: str) -> tuple[str, str]:

@@ -99,12 +99,13 @@ def scores(profile: str, arms: Sequence[str], metric: str) -> dict[str, list[flo
     return {a: (found.get(a) or published.get(a) or {}).get(metric) for a in arms}
 
 
-def _mean(values: list[float] | None) -> float | None:
-    return None if not values or any(v is None for v in values) else sum(values) / len(values)
+def _first(values: list[float] | None) -> float | None:
+    """The first seed's value: arms with one seed and arms with five are compared on one scene."""
+    return values[0] if values else None
 
 
 def draw_samples(profile: str) -> None:
-    """PSNR against the number of coloured samples, predicted and stratified."""
+    """PSNR against the number of coloured samples on the first seed's scene, predicted and stratified."""
     import matplotlib.pyplot as plt
 
     from vislab.viz import palette
@@ -117,7 +118,7 @@ def draw_samples(profile: str) -> None:
     figure, axis = plt.subplots(figsize=(5.6, 3.2))
     for colour, (label, arms) in zip(palette, lines.items(), strict=False):
         values = scores(profile, list(arms.values()), "psnr")
-        points = [(n, m) for n, a in arms.items() if (m := _mean(values[a])) is not None]
+        points = [(n, m) for n, a in arms.items() if (m := _first(values[a])) is not None]
         name = label if points else f"{label} (run missing)"
         axis.plot(*zip(*points, strict=True), "o-", color=colour, label=name) if points else axis.plot(
             [], [], "o-", label=name
@@ -131,7 +132,7 @@ def draw_samples(profile: str) -> None:
 
 
 def draw_storage(profile: str) -> None:
-    """PSNR against bytes a frame for keyframe spacings and the two rivals."""
+    """PSNR against bytes a frame on the first seed's scene, for keyframe spacings and the two rivals."""
     import matplotlib.pyplot as plt
 
     from vislab.viz import palette
@@ -143,7 +144,7 @@ def draw_storage(profile: str) -> None:
     quality, size = scores(profile, list(arms), "psnr"), scores(profile, list(arms), "bytes")
     figure, axis = plt.subplots(figsize=(5.6, 3.2))
     for k, (arm, label) in enumerate(arms.items()):
-        y, x = _mean(quality[arm]), _mean(size[arm])
+        y, x = _first(quality[arm]), _first(size[arm])
         if y is None:
             axis.plot([], [], "o", label=f"{label} (run missing)")
             continue
