@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vislab.errors import UserError
+from vislab.metric_list import METRICS
 
 PROFILES = ("smoke", "tutorial", "gpu", "paper")
 SEEDS = {"smoke": (0,), "tutorial": (0, 1, 2, 3, 4), "gpu": (0, 1, 2, 3, 4), "paper": (0,)}
@@ -50,28 +51,6 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     digits: int = 2
-
-
-# name -> (unit, better, digits): the one list that every card takes its metrics from.
-METRICS: dict[str, tuple[str, Literal["higher", "lower"], int]] = {
-    "psnr": ("dB", "higher", 2),
-    "ssim": ("", "higher", 3),
-    "lpips": ("", "lower", 3),
-    "delta_e": ("", "lower", 2),
-    "noise_std": ("", "lower", 4),
-    "accuracy": ("%", "higher", 1),
-    "ece": ("%", "lower", 1),
-    "mce": ("%", "lower", 1),
-    "nll": ("nat", "lower", 3),
-    "map": ("%", "higher", 1),
-    "miou": ("%", "higher", 1),
-    "mpjpe": ("mm", "lower", 1),
-    "parameters": ("", "lower", 0),
-    "macs": ("", "lower", 0),
-    "bytes": ("B", "lower", 0),
-    "seconds": ("s", "lower", 3),
-    "loss": ("", "lower", 4),
-}
 
 
 def metric(name: str, **changes: Any) -> Metric:

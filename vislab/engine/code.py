@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LEFT_OUT = ("vislab.viz", "vislab.registry", "vislab.batch", "vislab.cli")
+_LEFT_OUT = ("vislab.viz", "vislab.registry", "vislab.batch", "vislab.cli", "vislab.metric_list")
 
 
 def _file(module: str) -> Path | None:
