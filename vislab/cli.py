@@ -433,6 +433,68 @@ def data(slug: Annotated[str | None, typer.Argument(metavar="[SLUG]")] = None) -
                 print(dataset.layout + "\n")
 
 
+zoo_app = typer.Typer(help="The small networks that ship with the package.", no_args_is_help=True)
+app.add_typer(zoo_app, name="zoo")
+Member = Annotated[str, typer.Argument(help="A zoo member's name; `vislab zoo list` shows them.", metavar="NAME")]
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: AsJson = False) -> None:
+    """List the zoo: what each member does, its size, the metrics of its shipped weights, its real counterparts."""
+    from vislab import zoo
+    from vislab.engine.weights import weights_path
+
+    rows = []
+    for name in registry.zoo_names():
+        found, path = zoo.member(name), weights_path(name)
+        header = zoo.read(name)[1] if path.exists() else {"parameters": 0, "metrics": {}}
+        rows.append(
+            {
+                "name": name, "says": found.says, "version": found.version, "parameters": header["parameters"],
+                "bytes": path.stat().st_size if path.exists() else 0, "metrics": header["metrics"],
+                "sources": ["world", *found.sources],
+            }
+        )  # fmt: skip
+    if as_json:
+        _print_json(rows)
+        return
+    _table(
+        "The zoo",
+        ["name", "what it does", "parameters", "MB", "metrics of the weights", "sources"],
+        [
+            [
+                r["name"], r["says"], f"{r['parameters']:,}", f"{r['bytes'] / 1e6:.2f}" if r["bytes"] else "missing",
+                ", ".join(f"{k} {v:.4g}" for k, v in r["metrics"].items()), "; ".join(r["sources"]),
+            ]
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+@zoo_app.command("train")
+def zoo_train(name: Member, device: Device = "auto") -> None:
+    """Train a member by its recipe and write its weights to data/zoo."""
+    from vislab import zoo
+    from vislab.engine.run import device_type
+
+    _console().print(zoo.make(name, device_type(device), say=print)["metrics"])
+
+
+@zoo_app.command("check")
+def zoo_check(name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+    """Measure the shipped weights again and compare with the metrics in their header; exit code 2 where they differ."""
+    from vislab import zoo
+
+    rows, wrong = [], []
+    for member in [name] if name else registry.zoo_names():
+        for metric, (recorded, measured, near) in zoo.check(member).items():
+            rows.append(["ok" if near else "!!", member, metric, f"{recorded:.4g}", f"{measured:.4g}"])
+            wrong += [] if near else [f"{member}: {metric} is {measured:.4g}, its header says {recorded:.4g}"]
+    _table("The zoo's weights", ["", "member", "metric", "recorded", "now"], rows)
+    if wrong:
+        raise UserError("; ".join(wrong))
+
+
 @app.command()
 def doctor() -> None:
     """Check Python, torch with torchvision's operators, CUDA, chromium, folders."""

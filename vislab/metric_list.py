@@ -10,6 +10,7 @@ METRICS: dict[str, tuple[str, Literal["higher", "lower"], int]] = {
     "delta_e": ("", "lower", 2),
     "noise_std": ("", "lower", 4),
     "accuracy": ("%", "higher", 1),
+    "f1": ("%", "higher", 1),
     "ece": ("%", "lower", 1),
     "mce": ("%", "lower", 1),
     "nll": ("nat", "lower", 3),

@@ -10,6 +10,7 @@ from typing import Any
 from vislab.cards import Paper, pick
 
 _PAPERS = Path(__file__).parent / "papers"
+_ZOO = Path(__file__).parent / "zoo"
 
 
 @cache
@@ -61,3 +62,15 @@ def exports(package: str, names: Mapping[str, str]) -> tuple[Callable, Callable,
         return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
 
     return __getattr__, lambda: sorted(names), sorted(names)
+
+
+@cache
+def zoo_names() -> tuple[str, ...]:
+    """The names of the zoo's members, in alphabetical order."""
+    return tuple(sorted(path.stem for path in _ZOO.glob("*.py") if path.stem not in ("__init__", "base")))
+
+
+def zoo_member(name: str) -> Any:
+    """The `MEMBER` of a module of the zoo; CardError for an unknown name."""
+    module = pick(name, {n: f"vislab.zoo.{n}" for n in zoo_names()}, "zoo member")
+    return importlib.import_module(module).MEMBER

@@ -33,6 +33,7 @@ from vislab.engine.records import (
     write_record,
     write_tensors,
 )
+from vislab.engine.weights import weights_hashes
 from vislab.errors import UserError
 
 COMPARE = "compare"
@@ -52,10 +53,13 @@ class Unit:
     device: str
     precision: str
     code: str
+    zoo: tuple[tuple[str, str], ...] = ()
+    """Names and hashes of the zoo's weights that the card names."""
 
     @property
     def key(self) -> str:
-        return record_key(self.slug, self.arm, self.config, self.seed, self.device, self.code, self.precision)
+        zoo = dict(self.zoo)
+        return record_key(self.slug, self.arm, self.config, self.seed, self.device, self.code, self.precision, zoo)
 
     @property
     def name(self) -> str:
@@ -87,15 +91,17 @@ def units(
     `arms` and `seeds` limit them; arms asked for by name run even where the profile leaves them out.
     """
     code = code_hash(Path(experiment.__file__))
+    zoo = tuple(sorted(weights_hashes(card.zoo).items()))
     chosen = [card.arm(a) for a in arms] if arms is not None else card.arms_at(profile)
     found = []
     for arm in chosen:
         config = resolve(card, profile, arm.name, changes)
         for seed in seeds if seeds is not None else card.seeds_at(profile, arm.name):
-            found.append(Unit(card.slug, profile, arm.name, seed, config, device_type(device), precision, code))
+            found.append(Unit(card.slug, profile, arm.name, seed, config, device_type(device), precision, code, zoo))
     if compare and card.compares and arms is None:
         config = resolve(card, profile, method(card), changes)
-        found.append(Unit(card.slug, profile, COMPARE, SEEDS[profile][0], config, device_type(device), precision, code))
+        seed = SEEDS[profile][0]
+        found.append(Unit(card.slug, profile, COMPARE, seed, config, device_type(device), precision, code, zoo))
     return found
 
 
@@ -113,6 +119,7 @@ def prepared_path(unit: Unit, fields: tuple[str, ...]) -> Path:
         "device": unit.device,
         "precision": unit.precision,
         "code": unit.code,
+        "zoo": dict(unit.zoo),
     }
     digest = hashlib.sha256(canonical(content).encode()).hexdigest()[:24]
     return runs_folder() / unit.slug / f"prepared-{digest}.safetensors"

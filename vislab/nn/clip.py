@@ -99,7 +99,12 @@ class CLIP(nn.Module):
     ):
         super().__init__()
         self.visual = VisionTower(
-            image_resolution, vision_patch_size, vision_width, vision_layers, vision_heads or vision_width // 64, embed_dim
+            image_resolution,
+            vision_patch_size,
+            vision_width,
+            vision_layers,
+            vision_heads or vision_width // 64,
+            embed_dim,
         )
         self.transformer = Transformer(transformer_width, transformer_layers, transformer_heads, causal=True)
         self.token_embedding = nn.Embedding(vocab_size, transformer_width)

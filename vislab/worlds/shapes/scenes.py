@@ -38,7 +38,7 @@ COLOURS = {
 }
 TEXTURES = ("plain", "striped", "checked", "dotted", "ringed", "wavy")
 """Words for `scene.TEXTURES`, in its order."""
-SIZES = {"small": 0.12, "medium": 0.18, "large": 0.30}
+SIZES = {"small": 0.14, "medium": 0.20, "large": 0.32}
 """Radius at the tips as a share of the image side; only a thing that stands alone is large."""
 BACKGROUNDS = {
     "white": (0.93, 0.93, 0.93),
