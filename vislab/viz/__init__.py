@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = exports(
         "artifact": "chapter",
         "images": "figures",
         "curves": "figures",
+        "recorded": "recorded",
+        "recorded_rows": "recorded",
         "style": "look",
         "palette": "look",
         "source": "listing",

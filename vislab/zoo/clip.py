@@ -16,10 +16,10 @@ from vislab.worlds.shapes.scenes import SHAPES, STYLES, Named, ScenesConfig, Sce
 from vislab.zoo.base import Member
 
 RECIPE = {
-    "seed": 0, "image_size": 32, "patch": 8, "width": 128, "layers": 3, "heads": 4, "embed_dim": 96,
+    "seed": 0, "image_size": 32, "patch": 4, "width": 96, "layers": 3, "heads": 4, "embed_dim": 96,
     "text_width": 96, "text_layers": 2, "text_heads": 4, "vocabulary": len(VOCABULARY),
-    "steps": 2600, "batch_size": 128, "learning_rate": 1.5e-3, "weight_decay": 0.1, "warmup_steps": 100, "items": 60_000,
-    "omit": 0.5,
+    "steps": 3000, "batch_size": 128, "learning_rate": 1.5e-3, "weight_decay": 0.1, "warmup_steps": 100, "items": 60_000,
+    "omit": 0.5, "alone": 0.6,
 }  # fmt: skip
 _CHUNK = 2000
 
@@ -54,9 +54,10 @@ def train(recipe: Mapping[str, Any], device: torch.device, say: Callable[[str], 
         [warmup],
     )
     world = ScenesWorld(ScenesConfig(image_size=recipe["image_size"]), recipe["seed"])
-    parts = [world.sample(index, device) for index in torch.arange(recipe["items"]).split(_CHUNK)]
-    image = torch.cat([part.image.half() for part in parts])
-    named = Named(**{name: torch.cat([vars(part.named)[name] for part in parts]) for name in vars(parts[0].named)})
+    index = torch.arange(recipe["items"])
+    named = _some_alone(world.names(index), index < recipe["alone"] * recipe["items"]).to(device)
+    index = index.to(device)
+    image = torch.cat([world.draw(named[part], part).image.half() for part in index.split(_CHUNK)])
     told = CaptionConfig(omit=recipe["omit"])
     for k in range(steps):
         rows = counter.integers(
@@ -75,6 +76,14 @@ def train(recipe: Mapping[str, Any], device: torch.device, say: Callable[[str], 
         if k % 100 == 99:
             say(f"clip: step {k + 1} of {steps}, loss {float(loss):.3f}")
     return model
+
+
+def _some_alone(named: Named, alone: Tensor) -> Named:
+    """The first thing of the scenes in `alone` without its neighbours, and large: only so is its outline easy to see."""
+    several = named.present.sum(dim=1) > 1
+    size = torch.where((alone & several)[:, None], named.size + 1, named.size)
+    first = torch.arange(named.present.shape[1]) == 0
+    return named.edited(present=named.present & (first | ~alone[:, None]), size=size)
 
 
 @torch.no_grad()

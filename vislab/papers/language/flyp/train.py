@@ -35,6 +35,11 @@ def released_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name != "attn_mask"}
 
 
+def head_steps(config: Config) -> int:
+    """Steps of the probe that comes first."""
+    return round(config.head_share * config.steps)
+
+
 def begin(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor] | None = None) -> State:
     """Pre-trained network, AdamW, warm-up and cosine; the head is probed first when the config says so."""
     model = pretrained(config, seed).to(accelerator.device)
@@ -42,11 +47,11 @@ def begin(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor]
     for name, parameter in model.named_parameters():
         is_scale = name == "clip.logit_scale"
         parameter.requires_grad_(config.scale_trained if is_scale else config.trained == "all" or name in image_side)
-    if config.head_steps:
+    if head_steps(config):
         probe(model, config, seed, accelerator.device)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay)
-    schedule = cosine(max(1, config.steps - config.head_steps), config.warmup_steps)
+    schedule = cosine(max(1, config.steps - head_steps(config)), config.warmup_steps)
     anchor = {}
     if config.weight_anchor:
         anchor = {f"anchor {name}": p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
@@ -54,14 +59,14 @@ def begin(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor]
 
 
 def probe(model: Classifier, config: Config, seed: int, device: torch.device) -> None:
-    """`head_steps` steps of AdamW on the head, with features of the frozen towers."""
+    """`head_steps(config)` steps of AdamW on the head, with features of the frozen towers."""
     with torch.no_grad():
         pool = loader(config, seed, device)(torch.arange(config.train_items))
         features = torch.cat([model.clip.encode_image(part) for part in pool["image"].split(config.eval_batch_size)])
     head = model.head.detach().clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([head], config.head_learning_rate, weight_decay=0.0)
     scale = model.clip.logit_scale.exp().detach()
-    for step in range(config.head_steps):
+    for step in range(head_steps(config)):
         rows = batch_indices(seed, step, config.train_items, config.batch_size).to(device)
         loss = F.cross_entropy(scale * features[rows] @ head.T, pool["label"][rows])
         optimizer.zero_grad(set_to_none=True)
@@ -112,4 +117,4 @@ def train(
     """The loop; the probe's steps count in `steps`."""
     state = begin(config, seed, accelerator, shared)
     load = loader(config, seed, accelerator.device)
-    return fit(state, step, load, steps=config.steps - config.head_steps, checkpoint=checkpoint, progress=progress)
+    return fit(state, step, load, steps=config.steps - head_steps(config), checkpoint=checkpoint, progress=progress)
