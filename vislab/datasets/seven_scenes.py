@@ -54,12 +54,18 @@ def read(
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise damaged(dataset, file, error) from error
         images.append(torch.from_numpy(np.asarray(image, dtype=np.float32).copy()).permute(2, 0, 1) / 255)
-        poses.append(_pose(dataset, file.with_name(file.name.replace("color.png", "pose.txt"))))
+        poses.append(_pose(dataset, file))
     pose = torch.stack(poses)
     return torch.stack(images), pose[:, :3, :3].transpose(1, 2).contiguous(), pose[:, :3, 3]
 
 
-def _pose(dataset: DataSet, file: Path) -> Float[Tensor, "4 4"]:
+def centres(dataset: DataSet, scene: Path) -> Float[Tensor, "picture 3"]:
+    """Camera centres of all mapping frames, metres."""
+    return torch.stack([_pose(dataset, file)[:3, 3] for file in frames(dataset, scene, "train")])
+
+
+def _pose(dataset: DataSet, colour: Path) -> Float[Tensor, "4 4"]:
+    file = colour.with_name(colour.name.replace("color.png", "pose.txt"))
     try:
         values = [float(word) for word in require(dataset, file).read_text().split()]
     except ValueError as error:

@@ -214,6 +214,7 @@ def gfl_losses(
 ) -> dict[str, Float[Tensor, " level"]]:
     """Quality focal, GIoU and distribution focal loss of each level, unweighted (GFL, Li et al. 2020).
 
+    `gap` is the plain mean of 1 - GIoU over the positives, to be watched: the weighted losses first grow with the scores.
     A positive's target score is the IoU of its box with the object; box losses are weighted by the highest score.
     """
     levels = int(level.max()) + 1
@@ -228,15 +229,16 @@ def gfl_losses(
     positives = (owner >= 0).sum(dim=1).clamp(min=1).sum()
     weight = scores.detach().sigmoid().amax(dim=-1)[image, place]
     total = weight.sum().clamp(min=1)
-    box = (1 - ops.giou(predicted, wanted)) * weight
+    gap = 1 - ops.giou(predicted, wanted)
     distances = ops.to_distances(points, wanted).clamp(0, bins - 1 - 0.1)
     side = (
         distribution_focal(rearrange(sides[image, place], "n (s b) -> n s b", b=bins), distances).mean(dim=-1) * weight
     )
     return {
         "classes": by_level(quality.sum(dim=0), level, levels) / positives,
-        "boxes": by_level(box, level[place], levels) / total,
+        "boxes": by_level(gap * weight, level[place], levels) / total,
         "sides": by_level(side, level[place], levels) / total,
+        "gap": gap.detach().mean() if len(gap) else gap.sum(),
     }
 
 
