@@ -32,7 +32,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Part = Annotated[str | None, typer.Option(help="One part of the book.")]
 All = Annotated[bool, typer.Option("--all", help="Every paper.")]
 Jobs = Annotated[int, typer.Option(help="Runs side by side; 0 means one a core.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change a config field: field=value.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a config field: field=value; field=one,two makes a grid.")
+]
 
 
 def _console(stderr: bool = False):
@@ -166,9 +168,16 @@ def run(
 ) -> None:
     """Run a paper's arms and print the results and verdicts."""
     from vislab.batch.plan import plan
+    from vislab.batch.sweep import combinations
 
-    wanted = plan((slug,), profile, _names(arms), parse_seeds(seeds), parse_changes(changes), device, precision)
+    grid = combinations(registry.card(slug), parse_changes(changes))
     chosen = parse_seeds(seeds)
+    every = [plan((slug,), profile, _names(arms), chosen, one, device, precision) for one in grid]
+    wanted = [p for planned in every for p in planned]
+    if len(grid) > 1:
+        _run(wanted, jobs, fresh, None, None, quiet=as_json)
+        _print_sweep(slug, profile, as_json)
+        return
     _run(wanted, jobs, fresh, None, None, quiet=as_json)
     found = _collected(slug, profile, wanted, chosen)
     if as_json:
@@ -288,6 +297,19 @@ def _print_results(found, explores: bool) -> None:
         print(f"Chance alone would give {chance(found.judged):.1f} 'reproduced' among the parts judged by an interval.")
 
 
+def _print_sweep(slug: str, profile: str, as_json: bool) -> None:
+    import dataclasses
+
+    from vislab.batch import sweep
+
+    found = sweep.points(slug, profile)
+    if as_json:
+        _print_json([dataclasses.asdict(p) for p in found])
+        return
+    metrics = [m.name for m in registry.card(slug).metrics if any(p.metrics.get(m.name) for p in found)]
+    _table(f"Sweeps of {slug} at {profile}", *sweep.table(found, metrics))
+
+
 def _effect(judged) -> str:
     if judged.effect is None:
         return "-"
@@ -366,19 +388,47 @@ def publish(
 
 
 @app.command()
-def report(profile: Profile = "tutorial", as_json: AsJson = False) -> None:
-    """Print the published verdicts of every paper at a profile."""
-    from vislab.batch.publish import published_verdicts
+def report(
+    profile: Profile = "tutorial",
+    as_json: AsJson = False,
+    html: Annotated[str | None, typer.Option(help="Write one self-contained page to this file.")] = None,
+    table: Annotated[str | None, typer.Option("--csv", help="Write comma-separated values to this file.")] = None,
+    sweeps: Annotated[str | None, typer.Option("--sweep", help="Show the grids run for this paper instead.")] = None,
+) -> None:
+    """Print the published verdicts of every paper at a profile; say which changed since the last report."""
+    from pathlib import Path
 
-    rows = published_verdicts(profile)
+    from vislab.batch import report as make
+    from vislab.engine.files import write_atomically
+    from vislab.viz.sections import effect
+
+    if sweeps is not None:
+        registry.room(sweeps)
+        _print_sweep(sweeps, profile, as_json)
+        return
+    rows = make.rows(profile)
+    for path, text in ((html, make.as_html), (table, lambda _, found: make.as_csv(found))):
+        if path is not None:
+            write_atomically(Path(path), text(profile, rows).encode())
+            print(f"wrote {path}", file=sys.stderr)
     if as_json:
         _print_json(rows)
-        return
-    cells = [
-        [r["slug"], r["claim"], r["part"], r["effect"], r["verdict"], "code changed since" if r["stale"] else ""]
-        for r in rows
-    ]
-    _table(f"Published verdicts at {profile}", ["paper", "claim", "part", "effect [95%]", "verdict", ""], cells)
+    elif html is None and table is None:
+        cells = [
+            [
+                r["paper"],
+                r["claim"],
+                r["compared"],
+                effect(r),
+                r["verdict"],
+                "code changed since" if r["code changed"] else "",
+            ]
+            for r in rows
+        ]
+        _table(f"Published verdicts at {profile}", ["paper", "claim", "part", "effect [95%]", "verdict", ""], cells)
+    for line in make.changes(rows):
+        print(f"changed since the last report: {line}", file=sys.stderr)
+    make.remember(profile, rows)
 
 
 @app.command()

@@ -8,7 +8,6 @@ from typing import Any
 from vislab import registry
 from vislab.batch.book import make_thumbnail
 from vislab.cards import claims_hash
-from vislab.engine.code import code_hash
 from vislab.engine.collect import Collected, collect
 from vislab.engine.files import write_atomically
 from vislab.engine.records import (
@@ -17,7 +16,6 @@ from vislab.engine.records import (
     canonical,
     pack_picture,
     published_path,
-    read_published,
     read_tensors,
     results_folder,
     write_tensors,
@@ -111,29 +109,3 @@ def run_json(found: Collected) -> dict[str, Any]:
             "claims": [dataclasses.asdict(j) for j in found.judged],
         }
     )
-
-
-def published_verdicts(profile: str) -> list[dict[str, Any]]:
-    """Every published part at `profile`, a row each; `stale` where the room's code has changed since."""
-    rows = []
-    for slug in registry.slugs():
-        record = read_published(profile, slug)
-        if record is None:
-            continue
-        stale = code_hash(registry.room(slug) / "experiment.py") != record.code_hash
-        says = {(c.id, k): p.says for c in registry.card(slug).claims for k, p in enumerate(c.parts)}
-        for row in record.claims:
-            effect = "-" if row["effect"] is None else f"{row['effect']:.4g}"
-            if row["low"] is not None and row["high"] is not None:
-                effect += f" [{row['low']:.4g}, {row['high']:.4g}]"
-            rows.append(
-                {
-                    "slug": slug,
-                    "claim": row["id"],
-                    "part": says.get((row["id"], row["part"]), str(row["part"])),
-                    "effect": effect,
-                    "verdict": row["verdict"],
-                    "stale": stale,
-                }
-            )
-    return rows
