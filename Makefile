@@ -37,7 +37,7 @@ parity: $(READY)
 	$(BIN)/python -m pytest -n 2 tests/parity $(ARGS)
 
 bench: $(READY)
-	for script in cli_startup worlds compare chapters; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in cli_startup worlds batch compare chapters; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # Renew every pinned version, in a commit of its own.
 upgrade:

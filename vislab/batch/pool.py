@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -37,9 +38,10 @@ def _prepare(unit: Unit) -> None:
 
 def _start_worker() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import torch
+    if "torch" in sys.modules:  # the parent has loaded it, except for a paper that needs none
+        import torch
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def run_all(

@@ -93,7 +93,8 @@ def attack(
 ) -> Float[Tensor, " batch"]:
     """Largest margin that projected gradient ascent finds within eps of each picture, on the masked pixels alone.
 
-    The first start is the picture itself, the others are random points of the box.
+    The first start is the picture itself, the others are random points and random corners of the box in turn.
+    Steps begin with half the box and shrink to nothing, whatever their number.
     """
     radius = eps[:, None, None, None] * mask
     lower, upper = (images - radius).clamp(0, 1), (images + radius).clamp(0, 1)
@@ -101,15 +102,17 @@ def attack(
     for restart in range(restarts):
         x = images.clone()
         if restart:
-            share = counter.uniform(seed, "evaluate", torch.arange(len(x)), f"start {restart}", tuple(x.shape[1:]))
-            x = torch.lerp(lower, upper, share.to(x))
+            share = counter.uniform(seed, "evaluate", torch.arange(len(x)), f"start {restart}", tuple(x.shape[1:])).to(
+                x
+            )
+            x = torch.lerp(lower, upper, share if restart % 2 else share.round())
         for step in range(steps + 1):
             x = x.detach().requires_grad_(True)
             value = margin(model(x), labels)
             best = torch.maximum(best, value.detach())
             if step < steps:
                 (slope,) = torch.autograd.grad(value.sum(), x)
-                size = 2 * (1 - step / steps) / max(1, steps // 4)
+                size = 0.5 * (1 - step / steps)
                 x = torch.minimum(torch.maximum(x.detach() + size * radius * slope.sign(), lower), upper)
     return best
 

@@ -3,8 +3,6 @@
 import os
 from typing import TYPE_CHECKING
 
-import torch
-
 from vislab.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,10 +15,13 @@ def check_device(device: str) -> None:
     """Raise UserError for an unknown device, or for CUDA where there is none."""
     if device not in DEVICES:
         raise UserError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu or --device auto"
-        )
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(
+                "device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu or --device auto"
+            )
 
 
 def accelerator(device: str = "auto", precision: str = "no") -> "Accelerator":
@@ -29,6 +30,7 @@ def accelerator(device: str = "auto", precision: str = "no") -> "Accelerator":
     CPU runs use one thread, or what OMP_NUM_THREADS says.
     Raises UserError when CUDA is asked for and there is none.
     """
+    import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 

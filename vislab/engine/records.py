@@ -107,7 +107,8 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name()
-    return platform.processor() or platform.machine()
+    # platform.processor() starts a process; its pipe would leak into workers forked meanwhile, and waiting for it could hang
+    return platform.machine()
 
 
 def canonical(value: Any) -> str:
@@ -135,7 +136,7 @@ def record_key(
         "device": device,
         "precision": precision,
         "threads": threads() if thread_count is None else thread_count,
-        "torch": ".".join(metadata.version("torch").split(".")[:2]),
+        "torch": ".".join(versions()["torch"].split(".")[:2]),
         "zoo": dict(zoo or {}),
         "code": code_hash,
     }

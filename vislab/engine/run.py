@@ -9,18 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from filelock import FileLock
-from torch import Tensor
 
 from vislab.cards import SEEDS, Paper, resolve
 from vislab.engine.code import code_hash
 from vislab.engine.device import accelerator as make_accelerator
 from vislab.engine.device import check_device
-from vislab.engine.outcome import Outcome
 from vislab.engine.records import (
     Record,
     artifact_path,
@@ -35,6 +32,11 @@ from vislab.engine.records import (
 )
 from vislab.engine.weights import weights_hashes
 from vislab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vislab.engine.outcome import Outcome
 
 COMPARE = "compare"
 ARTIFACT_LIMIT = 300_000
@@ -72,7 +74,11 @@ def device_type(device: str = "auto") -> str:
     Raises UserError for an unknown device, or for CUDA where there is none.
     """
     check_device(device)
-    return "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def units(
@@ -125,7 +131,7 @@ def prepared_path(unit: Unit, fields: tuple[str, ...]) -> Path:
     return runs_folder() / unit.slug / f"prepared-{digest}.safetensors"
 
 
-def prepare(unit: Unit, experiment: ModuleType) -> dict[str, Tensor] | None:
+def prepare(unit: Unit, experiment: ModuleType) -> "dict[str, Tensor] | None":
     """What arms of one seed share, computed once and stored beside the records; None where the room has none."""
     compute: Callable | None = getattr(experiment, "prepare", None)
     if compute is None:
@@ -134,8 +140,7 @@ def prepare(unit: Unit, experiment: ModuleType) -> dict[str, Tensor] | None:
     with _lock(path):
         if not path.exists():
             write_tensors(path, compute(unit.config, unit.seed, make_accelerator(unit.device, unit.precision)))
-    device = torch.device(unit.device)
-    return {name: value.to(device) for name, value in read_tensors(path).items()}
+    return {name: value.to(unit.device) for name, value in read_tensors(path).items()}
 
 
 def execute(unit: Unit, card: Paper, experiment: ModuleType, fresh: bool = False, debug: bool = False) -> Record:
@@ -158,7 +163,7 @@ def execute(unit: Unit, card: Paper, experiment: ModuleType, fresh: bool = False
         error = ""
         try:
             if exclusive:
-                outcome: Outcome = experiment.compare(unit.config, accelerator, shared)
+                outcome: "Outcome" = experiment.compare(unit.config, accelerator, shared)
             else:
                 outcome = experiment.run(unit.config, unit.seed, accelerator, shared)
             metrics = outcome.metrics
@@ -179,7 +184,7 @@ def execute(unit: Unit, card: Paper, experiment: ModuleType, fresh: bool = False
         return find_record(unit.slug, unit.key) or record
 
 
-def _write_artifacts(unit: Unit, outcome: Outcome) -> None:
+def _write_artifacts(unit: Unit, outcome: "Outcome") -> None:
     size = sum(v.numel() * v.element_size() for v in outcome.artifacts.values())
     if size > ARTIFACT_LIMIT:
         raise ValueError(f"artifacts of {unit.name} weigh {size} bytes; the limit is {ARTIFACT_LIMIT}")
