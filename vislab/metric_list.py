@@ -26,6 +26,8 @@ METRICS: dict[str, tuple[str, Literal["higher", "lower"], int]] = {
     "mpjve": ("cm/s", "lower", 2),
     "jitter": ("10² m/s³", "lower", 3),
     "active": ("%", "lower", 1),
+    "area": ("%", "higher", 1),
+    "direction": ("", "higher", 3),
     "coverage": ("%", "higher", 1),
     "robustness": ("", "lower", 4),
     "deletion": ("", "lower", 3),

@@ -65,7 +65,11 @@ class Double(nn.Module):
 
 
 def _middle(channels: int, groups: int) -> list[nn.Module]:
-    return [PlainBlock(channels, channels, groups), CellAttention(channels, groups), PlainBlock(channels, channels, groups)]
+    return [
+        PlainBlock(channels, channels, groups),
+        CellAttention(channels, groups),
+        PlainBlock(channels, channels, groups),
+    ]
 
 
 class Autoencoder(nn.Module):

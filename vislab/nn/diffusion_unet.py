@@ -204,9 +204,7 @@ def shared_attention(network: nn.Module, source: Int[Tensor, " batch"]) -> Itera
             layer.pairs = None
 
 
-def widened(
-    state: dict[str, Tensor], channels: int, first: str = "down.0.0.weight"
-) -> dict[str, Tensor]:
+def widened(state: dict[str, Tensor], channels: int, first: str = "down.0.0.weight") -> dict[str, Tensor]:
     """A U-Net's state for more input channels: the first convolution's new weights are zero, so that its output stays."""
     weight = state[first]
     more = weight.new_zeros(weight.shape[0], channels - weight.shape[1], *weight.shape[2:])

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vislab.ops import counter
-from vislab.worlds.shapes.captions import VOCABULARY, _table, packed
+from vislab.worlds.shapes.captions import STYLE_WORDS, VOCABULARY, _table, packed
 from vislab.worlds.shapes.scenes import BACKGROUNDS, COLOURS, SHAPES, STYLES, Named, ScenesConfig, ScenesWorld
 
 KINDS = ("recolour", "swap", "remove", "background", "night", "sketch")
@@ -95,10 +95,11 @@ def _other(current: Tensor, step: Tensor, count: int) -> Tensor:
     return (current + 1 + step % (count - 1)) % count
 
 
-def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | None = False) -> Edits:
+def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | Tensor | None = False) -> Edits:
     """One edit of each scene at `indices`.
 
-    `held_out` says from which templates: those for training, those that are held out, or (None) all.
+    `held_out` says from which templates: those for training, those that are held out (each item its own where it is a tensor),
+    or (None) all.
     Something is only ever removed from a scene of two things.
     """
     before = simple(world, indices)
@@ -111,8 +112,12 @@ def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | N
     kind = draw("edit kind", len(KINDS))
     kind = torch.where((kind == KINDS.index("remove")) & (count == 1), torch.zeros_like(kind), kind)
     slot = draw("edit slot", 2) % count
-    known = {False: (0, 6 - HELD_OUT), True: (6 - HELD_OUT, HELD_OUT), None: (0, 6)}[held_out]
-    template = known[0] + draw("edit template", known[1])
+    if held_out is None:
+        template = draw("edit template", 6)
+    else:
+        late = torch.as_tensor(held_out, device=indices.device).expand(len(indices))
+        kept = 6 - HELD_OUT
+        template = torch.where(late, kept + draw("edit template", HELD_OUT), draw("edit template", kept))
     step = draw("edit value", 10_000)
     here = torch.zeros_like(before.present)
     here[rows, slot] = True
@@ -138,7 +143,9 @@ def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | N
     return Edits(before, after, kind, slot, template, instructions(before, after, kind, slot, template))
 
 
-def instructions(before: Named, after: Named, kind: Tensor, slot: Tensor, template: Tensor) -> Int[Tensor, "batch length"]:
+def instructions(
+    before: Named, after: Named, kind: Tensor, slot: Tensor, template: Tensor
+) -> Int[Tensor, "batch length"]:
     """The words of the edits: a thing is named by its shape, which no other thing of its scene has."""
     rows = torch.arange(len(kind), device=kind.device)
     words = {name: _table(list(table)).squeeze(1).to(kind.device) for name, table in (
@@ -155,6 +162,29 @@ def instructions(before: Named, after: Named, kind: Tensor, slot: Tensor, templa
     pattern = _PATTERNS.to(kind.device)[kind, template]
     filled = torch.where(pattern == _OLD, old[:, None], torch.where(pattern == _NEW, new[:, None], pattern))
     return packed(filled)
+
+
+def describe(named: Named) -> Int[Tensor, "batch length"]:
+    """A full caption without places: "a red circle and a blue star on a white background at night"."""
+    rows = torch.arange(len(named.style), device=named.style.device)
+    first = named.present.int().argmax(dim=1)  # what is left may stand in the second slot
+    both = named.present.all(dim=1)[:, None]
+    colour, shape, ground = (_table(list(t)).squeeze(1).to(rows.device) for t in (COLOURS, SHAPES, BACKGROUNDS))
+    style = _table([STYLE_WORDS[s] for s in STYLES]).to(rows.device)
+
+    def said(phrase: str, when: Tensor | None = None) -> Tensor:
+        tokens = _table([phrase])[0].to(rows.device).expand(len(rows), -1)
+        return tokens if when is None else torch.where(when, tokens, torch.full_like(tokens, -1))
+
+    def thing(slot: Tensor) -> Tensor:
+        return torch.stack([colour[named.colour[rows, slot]], shape[named.shape[rows, slot]]], dim=1)
+
+    second = thing(torch.ones_like(first))
+    parts = [
+        said("a"), thing(first), said("and a", both), torch.where(both, second, torch.full_like(second, -1)),
+        said("on a"), ground[named.background][:, None], said("background"), style[named.style],
+    ]  # fmt: skip
+    return packed(torch.cat(parts, dim=1))
 
 
 _OLD, _NEW = -2, -3
@@ -237,7 +267,9 @@ def truth(world: ScenesWorld, found: Edits, indices: Int[Tensor, " batch"], visi
         apart = (options[:, 1:] - options[:, :1]).square().mean(dim=(2, 3, 4)).amin(dim=1)
         every.append(options)
         readable.append(exists & (apart >= visible))
-    place = torch.tensor([ATTRIBUTES.index(n) for n in ("colour0", "shape0", "present0", "background", "style", "style")])
+    place = torch.tensor(
+        [ATTRIBUTES.index(n) for n in ("colour0", "shape0", "present0", "background", "style", "style")]
+    )
     edited = place.to(indices.device)[found.kind] + 3 * found.slot * (found.kind < 3)
     readable_now = torch.stack(readable, dim=1)
     readable_now[rows, edited] = True

@@ -1,5 +1,6 @@
 """What the chapter draws: skeletons and skins over time, errors by activity, the number of DDIM steps, a motion taking shape."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from vislab.ops import counter
 from vislab.ops.rotations import turn
 from vislab.papers.humans.agrol import experiment
 from vislab.papers.humans.agrol.card import Config
-from vislab.papers.humans.agrol.data import body, rotations_of, world
+from vislab.papers.humans.agrol.data import batch, body, rotations_of, world
 from vislab.worlds.base import absolute
 from vislab.worlds.bodies import mesh
 from vislab.worlds.bodies.clips import ACTIVITIES, Clips, ClipsConfig, ClipsWorld
@@ -83,8 +84,6 @@ def recorded_strips(
     artifacts: Mapping[str, Tensor | None], clip: int, config: Config, seed: int
 ) -> dict[str, Tensor | None]:
     """The truth's strip and those that the arms left, of their walk (0) or kick (1)."""
-    from vislab.papers.humans.agrol.data import batch
-
     found = batch(config, "test", seed, torch.arange(min(36, config.test_items)))
     kind = (0, 2)[clip]
     chosen = int((found["activity"] == kind).int().argmax())
@@ -187,8 +186,6 @@ def draw_steps(lines: Mapping[str, Tensor | None], truth: float | None) -> None:
 
 def foot_heights(state: State, config: Config, seed: int, activity: str = "walk") -> dict[str, Tensor]:
     """Height of the left foot in the truth, as the network trained here denoises it, and as one step alone does; in centimetres."""
-    import dataclasses
-
     clips = examples(config, seed, (activity,))
     items = {"sparse": clips.sparse.to(state.device)}
     found = {"truth": 100 * clips.joints[0, :, INDEX["left_foot"], 1]}

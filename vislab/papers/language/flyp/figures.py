@@ -82,7 +82,7 @@ def draw_likeness(config: Config, matrices: Mapping[str, Tensor | None]) -> None
     figure, axes = plt.subplots(1, max(1, len(known)), figsize=(7.4, 3.4), squeeze=False)
     names = class_names(config)
     for axis, (name, value) in zip(axes[0], known.items(), strict=False):
-        shown = axis.imshow(value, vmin=-1, vmax=1, cmap="RdBu_r")
+        shown = axis.imshow(value, vmin=0, vmax=1, cmap="viridis")
         axis.set(title=name, xticks=[], yticks=range(len(names)) if axis is axes[0, 0] else [])
         axis.grid(False)
         if axis is axes[0, 0]:

@@ -43,7 +43,7 @@ def prepare(config: Config, seed: int, accelerator: Any) -> dict[str, Tensor]:
         return {f"trunk.body.{n}": v for n, v in weights.items() if not n.startswith("fc.")}
     dense = dataclasses.replace(
         config, detector="gfl", head="dense", head_width=config.width, groups=config.width // 4,
-        steps=config.pretraining_steps, learning_rate=config.pretraining_rate, slow_rate=1.0, weight_boxes=2.0, weight_sides=0.25,
+        steps=config.pretraining_steps, learning_rate=config.pretraining_rate, weight_boxes=2.0, weight_sides=0.25,
     )  # fmt: skip
     state = train(dense, seed, accelerator)
     return {n: v.detach().clone() for n, v in state.network.state_dict().items() if not n.startswith("head.")}

@@ -88,7 +88,7 @@ def total_loss(
     parts = detection_losses(config, prediction, boxes, labels)
     losses = {name: value.sum() for name, value in parts.items() if name != "shares"}
     weights = {"classes": 1.0, "boxes": config.weight_boxes, "sides": config.weight_sides}
-    total = sum(weights[name] * value for name, value in losses.items())
+    total = sum(weights[name] * losses[name] for name in losses if name in weights)
     if config.head == "sparse":
         losses["norm"] = prediction.mismatch.mean()
         losses["mask"] = masking_loss(prediction.masks, parts["shares"], config.target, config.fixed_share)

@@ -13,20 +13,15 @@ from vislab.papers.perception.ceasc.model import build
 
 
 def begin(config: Config, seed: int, accelerator: Any, shared: dict[str, Tensor] | None = None) -> State:
-    """Detector with the `shared` trunk and pyramid where given, SGD with momentum (or AdamW), steps of the learning rate after a warm-up."""
+    """Detector, with the `shared` trunk and pyramid where given; SGD or AdamW; steps of the rate after a warm-up."""
     model = initialise(build, config, seed)
     if shared is not None:
         model.load_state_dict({**model.state_dict(), **shared})
-    slow = {n for n, _ in model.named_parameters() if not n.startswith("head.") or ".mask." in n}
-    groups = [
-        {"params": [p for n, p in model.named_parameters() if n not in slow]},
-        {"params": [p for n, p in model.named_parameters() if n in slow], "lr": config.slow_rate * config.learning_rate},
-    ]
     rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, momentum=0.9, **rates)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, **rates)
     else:
-        optimizer = torch.optim.AdamW(groups, **rates)
+        optimizer = torch.optim.AdamW(model.parameters(), **rates)
     marks = [int(share * config.steps) for share in config.milestones]
     return start(config, seed, accelerator, model, optimizer, multistep(marks, 0.1, config.warmup_steps))
 

@@ -39,9 +39,9 @@ class Config:
     """Patches that Greedy-AS takes at a time."""
     chunk: int = 32
     """Boxes bounded at a time."""
-    measure_steps: int = 20
+    measure_steps: int = 10
     """Steps of the attack that measures robustness."""
-    measure_restarts: int = 2
+    measure_restarts: int = 4
     """Its starts."""
     measure_fill: float = 0.5
     """Value that replaces patches in deletion, insertion and mu-fidelity."""
@@ -94,7 +94,7 @@ class Config:
 
 
 _TUTORIAL = Config(
-    eps=0.005, grid=5, width=6, hidden=32, image_size=20, explained=24, steps=500, warmup_steps=20, learning_rate=1e-2, measure_restarts=1,
+    eps=0.005, grid=5, width=6, hidden=32, image_size=20, explained=24, steps=500, warmup_steps=20, learning_rate=1e-2,
 )  # fmt: skip
 
 PROFILES = {
@@ -106,7 +106,7 @@ PROFILES = {
     "tutorial": _TUTORIAL,
     "gpu": replace(
         _TUTORIAL, grid=8, width=16, hidden=128, image_size=32, explained=100, steps=3000, train_items=20000, test_items=1000,
-        validation_items=200, measure_steps=40, measure_restarts=4, samples=1000, points=32,
+        validation_items=200, measure_steps=20, measure_restarts=8, samples=1000, points=32,
     ),
     "paper": Config(
         network="vgg16", source="imagenet", classes=1000, image_size=224, grid=12, bounds="crown_ibp", cut=32, points=80,
@@ -143,12 +143,12 @@ ARMS = (
     Arm("eva", "overlap bounded by substitution through every layer (CROWN): the paper's method", "method"),
     Arm("eva_ibp", "the same with intervals", "baseline", {"bounds": "ibp"}),
     Arm("eva_crown_ibp", "the same with one substitution on intervals", "baseline", {"bounds": "crown_ibp"}),
-    Arm("saliency", "size of the gradient", "baseline", _explains("saliency"), tuned={"pooling": "largest"}),
+    Arm("saliency", "size of the gradient", "baseline", _explains("saliency")),
     Arm("smoothgrad", "mean gradient of noisy pictures", "baseline", _explains("smoothgrad"), tuned={"sample_noise": 0.2}),
-    Arm("integrated", "integrated gradients", "baseline", _explains("integrated_gradients"), tuned={"fill": 1.0}),
+    Arm("integrated", "integrated gradients", "baseline", _explains("integrated_gradients"), tuned={"fill": 0.5}),
     Arm("occlusion", "fall of the probability when a patch is filled", "baseline", _explains("occlusion"), tuned={"fill": 0.5}),
-    Arm("rise", "mean probability of random masks that keep a patch", "baseline", _explains("rise"), tuned={"fill": 1.0}),
-    Arm("greedy_as", "patches by greedy attacks (Greedy-AS)", "baseline", _explains("greedy"), tuned={"eps": 0.02}),
+    Arm("rise", "mean probability of random masks that keep a patch", "baseline", _explains("rise"), tuned={"fill": 0.5}),
+    Arm("greedy_as", "patches by greedy attacks (Greedy-AS)", "baseline", _explains("greedy"), tuned={"eps": 0.01}),
     Arm("eva_forward", "EVA with forward relaxation, on six pictures", "ablation", {"bounds": "forward", "explained": 6}),
     Arm("eva_hybrid", "EVA with the first convolution sampled, the rest bounded: no guarantee", "ablation", {"cut": 2}),
     Arm("sampled", "overlap of 26 random points a box in place of a bound", "ablation", _explains("overlap_sampled", points=26)),

@@ -166,19 +166,24 @@ def artifacts(state: State, config: Config, seed: int) -> dict[str, Tensor]:
     order = attributions.ranked(scores)
     curve = attributions.robustness(model, images, labels, order, SHARES, "top", strength(config)).mean(dim=0)
     harder = [
-        attributions.robustness(
-            model, images, labels, order, SHARES[1:3], "top", Strength(steps, config.measure_restarts)
-        ).mean()
-        for steps in attack_ladder(config)
+        attributions.robustness(model, images, labels, order, SHARES[1:3], "top", one).mean()
+        for one in attack_ladder(config)
     ]
     low, high = scores.flatten(1).amin(1)[:, None, None], scores.flatten(1).amax(1)[:, None, None]
     maps = ((scores - low) / (high - low).clamp(min=1e-9))[:KEPT]
     return {"maps": maps.float().cpu(), "curve": curve.cpu(), "harder": torch.stack(harder).cpu()}
 
 
-def attack_ladder(config: Config) -> tuple[int, ...]:
-    """Steps of the attacks that the measuring attack is compared with: from a tenth of its own to twice."""
-    return tuple(max(1, round(share * config.measure_steps)) for share in (0.1, 0.25, 0.5, 1, 2))
+def attack_ladder(config: Config) -> tuple[Strength, ...]:
+    """Weaker attacks, the measuring one, and one of twice its steps and starts."""
+    steps, starts = config.measure_steps, config.measure_restarts
+    return (
+        Strength(max(1, steps // 5), 1),
+        Strength(max(1, steps // 2), 1),
+        Strength(steps, 1),
+        Strength(steps, starts),
+        Strength(2 * steps, 2 * starts),
+    )
 
 
 def compare(config: Config, accelerator: Any, shared: dict[str, Tensor] | None = None) -> Outcome:

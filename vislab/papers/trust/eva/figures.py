@@ -198,6 +198,18 @@ def overlay(image: Float[Tensor, "channel h w"], scores: Float[Tensor, "grid gri
     return 0.65 * colour + 0.35 * image.cpu().mean(dim=0, keepdim=True)
 
 
+def explained(
+    images: Float[Tensor, "batch channel h w"], config: Config, seed: int, maps: Mapping[str, Tensor | None]
+) -> Tensor:
+    """The pictures that recorded maps belong to: those of the chapter's own classifier at the first seed, else even grey.
+
+    Maps of another profile than the pictures' are known by their grid.
+    """
+    grids = {found.shape[-1] for found in maps.values() if found is not None}
+    fits = seed == 0 and grids <= {config.grid}
+    return images if fits else torch.full((KEPT, 3, 40, 40), 0.5)
+
+
 def map_rows(
     images: Float[Tensor, "batch channel h w"], maps: Mapping[str, Tensor | None]
 ) -> list[list[Tensor | None]]:
@@ -215,9 +227,23 @@ def shares(config: Config) -> list[float]:
     return [100 * max(1, round(share * patches)) / patches for share in SHARES]
 
 
-def ladder(config: Config) -> list[float]:
-    """Steps of the attacks in the figure of their strength."""
-    return [float(s) for s in attack_ladder(config)]
+def draw_ladder(config: Config, lines: Mapping[str, Tensor | None]) -> None:
+    """Smallest adversarial epsilon under attacks of growing strength, one line an arm."""
+    import matplotlib.pyplot as plt
+
+    from vislab.viz import palette
+
+    rungs = [f"{s.steps} steps\n{s.restarts} starts" for s in attack_ladder(config)]
+    figure, axis = plt.subplots(figsize=(6.8, 2.9))
+    for k, (name, values) in enumerate(lines.items()):
+        if values is None:
+            axis.plot([], [], color=palette[k], label=f"{name} (run missing)")
+        else:
+            axis.plot(range(len(rungs)), values, "o-", color=palette[k], label=name)
+    axis.set(xticks=range(len(rungs)), ylabel="smallest epsilon")
+    axis.set_xticklabels(rungs, fontsize=8)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    _show(figure)
 
 
 def draw_costs(rows: Sequence[Sequence[Any]]) -> None:
