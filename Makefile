@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: all book test lint parity bench run clean upgrade install
+.PHONY: all book test test-cluster lint parity bench run clean upgrade install
 
 all: book
 
@@ -26,7 +26,12 @@ book: $(READY)
 	$(BIN)/vislab book $(PAPERS) --profile $(PROFILE) --jobs $(JOBS) $(if $(RETRAIN),--retrain) $(if $(API),--api) $(if $(SERVE),--serve)
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --ignore tests/cluster $(ARGS)
+
+# A real cluster of two nodes on this machine; installs the extra ray.
+test-cluster: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest tests/cluster --timeout 110 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,7 +48,7 @@ bench: $(READY)
 upgrade:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[book,test,raw,lpips]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[book,test,raw,lpips,ray]'
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^vislab' > constraints.txt
 
 clean:

@@ -203,16 +203,26 @@ def reproduce(
     time_budget: Annotated[float | None, typer.Option(help="Start nothing new after this many minutes.")] = None,
     run_timeout: Annotated[float | None, typer.Option(help="Give up a run after this many minutes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    backend: Annotated[str, typer.Option(help="local, or ray for a cluster (extra).")] = "local",
+    address: Annotated[str | None, typer.Option(help="The Ray cluster's address; default: start one here.")] = None,
+    per_gpu: Annotated[int, typer.Option(help="With ray: runs that share a GPU.")] = 1,
 ) -> None:
     """Run many papers, resuming from the records that exist."""
     from vislab.batch.plan import choose, plan
+
+    pick(backend, {"local": 0, "ray": 1}, "backend")
+    if per_gpu < 1:
+        raise CardError(f"--per-gpu wants a number of at least 1, got {per_gpu}")
 
     names = choose(slugs or (), part, everything)
     wanted = plan(names, profile, None, parse_seeds(seeds), None, device, precision)
     _print_plan(wanted, _jobs(jobs))
     if dry_run:
         return
-    left = _run(wanted, jobs, False, _minutes(time_budget), _minutes(run_timeout))
+    if backend == "ray":
+        left = _run_on_cluster(wanted, address, per_gpu, _minutes(time_budget))
+    else:
+        left = _run(wanted, jobs, False, _minutes(time_budget), _minutes(run_timeout))
     failed = False
     for name in names:
         mine = [p for p in wanted if p.unit.slug == name]
@@ -243,17 +253,27 @@ def _run(wanted, jobs: int, fresh: bool, budget: float | None, timeout: float | 
             work(unit, fresh, debug=True)
         return 0
 
-    def report(result, done: int, total: int) -> None:
-        record = result.record
-        state = "not started" if record is None else record.status
-        seconds = "" if record is None else f" in {record.seconds:.1f} s"
-        print(f"[{done}/{total}] {result.unit.name}: {state}{seconds}", file=sys.stderr)
-        if record is not None and record.error:
-            print("    " + record.error.strip().splitlines()[-1], file=sys.stderr)
-
     results = run_all(
-        units, _jobs(jobs), fresh, budget, timeout, report if not quiet or sys.stderr.isatty() else lambda *_: None
+        units, _jobs(jobs), fresh, budget, timeout, _say if not quiet or sys.stderr.isatty() else lambda *_: None
     )
+    return sum(r.record is None for r in results)
+
+
+def _say(result, done: int, total: int) -> None:
+    """One line for a finished run, and the last line of its error."""
+    record = result.record
+    state = "not started" if record is None else record.status
+    seconds = "" if record is None else f" in {record.seconds:.1f} s"
+    print(f"[{done}/{total}] {result.unit.name}: {state}{seconds}", file=sys.stderr)
+    if record is not None and record.error:
+        print("    " + record.error.strip().splitlines()[-1], file=sys.stderr)
+
+
+def _run_on_cluster(wanted, address: str | None, per_gpu: int, budget: float | None) -> int:
+    """As `_run`, on a Ray cluster; the number of runs not started."""
+    from vislab.batch.cluster import run_all
+
+    results = run_all([p.unit for p in wanted if not p.done], address, per_gpu, time_budget=budget, report=_say)
     return sum(r.record is None for r in results)
 
 

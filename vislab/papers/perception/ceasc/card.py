@@ -153,14 +153,14 @@ METRICS = (
 _FIXED = {"target": "fixed", "fixed_share": 0.1}
 _NO_CONTEXT = {"residual": False, "weight_norm": 0.0}
 ARMS = (
-    Arm("ceasc", "sparse head with CE-GN and a mask share for each level: the paper's method", "method"),
-    Arm("dense", "the base detector's dense head", "baseline", {"head": "dense"}),
+    Arm("ceasc", "sparse head with CE-GN and a mask share for each level: the paper's method", "method", tuned={"learning_rate": 3e-3}),
+    Arm("dense", "the base detector's dense head", "baseline", {"head": "dense"}, tuned={"learning_rate": 3e-3}),
     Arm("fixed_05", "CE-GN, 5% of every level's positions", "baseline", _FIXED | {"fixed_share": 0.05}),
     Arm("fixed_10", "CE-GN, 10% of every level's positions", "baseline", _FIXED),
     Arm("fixed_30", "CE-GN, 30% of every level's positions", "baseline", _FIXED | {"fixed_share": 0.3}),
     Arm("masked_10", "plain sparse head: group norm over the active positions, 10%", "baseline",
-        _FIXED | _NO_CONTEXT | {"norm": "masked"}),
-    Arm("none_10", "plain sparse head without normalisation, 10%", "baseline", _FIXED | _NO_CONTEXT | {"norm": "none"}),
+        _FIXED | _NO_CONTEXT | {"norm": "masked"}, tuned={"learning_rate": 3e-3}),
+    Arm("none_10", "plain sparse head without normalisation, 10%", "baseline", _FIXED | _NO_CONTEXT | {"norm": "none"}, tuned={"learning_rate": 1.5e-3}),
     Arm("narrow", "dense head with 8 channels, which costs what CEASC costs", "ablation",
         {"head": "dense", "head_width": 8, "groups": 4}),
     Arm("instance_10", "plain sparse head with instance norm, 10%", "ablation", _FIXED | _NO_CONTEXT | {"norm": "instance"}),
