@@ -7,7 +7,9 @@ from vislab.cards import DataSet
 from vislab.datasets import seven_scenes
 from vislab.errors import UserError
 
-DATASET = DataSet("7-Scenes", "seven_scenes", "chess/TrainSplit.txt, chess/seq-01/frame-000000.color.png", "https://example.org")
+DATASET = DataSet(
+    "7-Scenes", "seven_scenes", "chess/TrainSplit.txt, chess/seq-01/frame-000000.color.png", "https://example.org"
+)
 
 
 @pytest.fixture

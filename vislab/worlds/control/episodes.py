@@ -11,6 +11,8 @@ from vislab.ops import counter
 from vislab.worlds.base import WorldDataset
 
 SLOTS = 3
+BODY = 0.2
+"""Radius of the robot's base, metres."""
 
 
 @dataclass(frozen=True)
@@ -111,47 +113,57 @@ class Rearrangement:
         bottom = torch.where(uniform("table", (pieces,)) < config.tables, top - 0.06, 0.0)
         boxes = torch.cat([centre - half, bottom[..., None], centre + half, top[..., None]], dim=-1)
 
-        place = _places(indices, self.seed, pieces, items + 1)
+        free = middle[:, pieces:]
+        liking = uniform("liking", (SLOTS**2 - pieces, pieces))
+        slot, piece = _start_and_target(free, boxes, liking, config.blocked)
+        place = _places(indices, self.seed, pieces, piece, items + 1)
         within = uniform("within", (items + 1, 2), -1.0, 1.0)
         chosen = place[..., None].expand(-1, -1, 2)
-        # half of the top each for the quadrant and the place in it, so that the cubes of one top do not touch
         room = centre.gather(1, chosen) + within * 0.6 * half.gather(1, chosen)
         height = top.gather(1, place) + config.object_half
         points = torch.cat([room, height[..., None]], dim=-1)
 
-        free = middle[:, pieces:]
-        start = free[torch.arange(len(indices), device=device), _start(free, boxes, points[:, 0], config.blocked)]
+        start = free[torch.arange(len(indices), device=device), slot]
         heading = uniform("heading", (1,), -torch.pi, torch.pi)
         colours = uniform("colour", (pieces + items, 3), 0.15, 0.95)
         return Episode(boxes, colours, points[:, :items], points[:, items], torch.cat([start, heading], dim=1))
 
 
-def _places(indices: Tensor, seed: int, pieces: int, count: int) -> Int[Tensor, "batch count"]:
-    """The piece of furniture below every object and (last) below the goal, which stands on another than the target."""
-    order = counter.permutation(seed, "world", indices, "control places", pieces)
-    found = order[:, torch.arange(count, device=indices.device) % pieces]
-    return torch.cat([found[:, :-1], order[:, 1:2]], dim=1)
-
-
-def _start(
+def _start_and_target(
     free: Float[Tensor, "batch free 2"],
     boxes: Float[Tensor, "batch furniture 6"],
-    target: Float[Tensor, "batch 3"],
+    liking: Float[Tensor, "batch free furniture"],
     blocked: bool,
-) -> Int[Tensor, " batch"]:
-    """The free slot to start in: the farthest one, or with `blocked` the farthest behind a piece that is not the target's."""
-    way = target[:, None, :2] - free
-    score = way.norm(dim=-1)
+) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+    """The free slot to start in and the piece of furniture that carries the target: the pair most liked.
+
+    With `blocked`, pairs come first whose straight way, as wide as the robot, leads through another piece.
+    """
+    target = (boxes[..., :2] + boxes[..., 3:5]) / 2
     if blocked:
-        low, high = boxes[:, None, :, :2], boxes[:, None, :, 3:5]
-        enter, leave = _slab(free[:, :, None], way[:, :, None], low, high)
-        holds = ((target[:, None, :2] >= boxes[..., :2]) & (target[:, None, :2] <= boxes[..., 3:5])).all(-1)
-        crossed = (enter < leave) & (enter < 1) & (leave > 0) & ~holds[:, None]
-        score = score + 100 * crossed.any(-1)
-    return score.argmax(dim=1)
+        origin, way = free[:, :, None, None], (target[:, None] - free[:, :, None])[:, :, :, None]
+        low, high = boxes[:, None, None, :, :2] - BODY, boxes[:, None, None, :, 3:5] + BODY
+        enter, leave = slab(origin, way, low, high)
+        others = ~torch.eye(boxes.shape[1], dtype=torch.bool, device=boxes.device)
+        crossed = (enter < leave) & (enter < 1) & (leave > 0) & others
+        liking = liking + crossed.any(-1)
+    best = liking.flatten(1).argmax(dim=1)
+    return best // boxes.shape[1], best % boxes.shape[1]
 
 
-def _slab(origin: Tensor, direction: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def _places(indices: Tensor, seed: int, pieces: int, first: Tensor, count: int) -> Int[Tensor, "batch count"]:
+    """The piece of furniture below every object and (last) below the goal: `first` for the target, another for the goal.
+
+    With more objects than furniture some share a top, where they may touch.
+    """
+    order = counter.permutation(seed, "world", indices, "control places", pieces)
+    order = order.gather(1, (order != first[:, None]).int().sort(dim=1, stable=True).indices)
+    turn = torch.arange(count, device=indices.device) % pieces
+    turn[-1] = turn[-1].clamp(min=1)
+    return order[:, turn]
+
+
+def slab(origin: Tensor, direction: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Where lines enter and leave axis-aligned boxes, as multiples of `direction`; they miss where enter >= leave."""
     inverse = 1 / torch.where(direction.abs() < 1e-9, 1e-9, direction)
     first, second = (low - origin) * inverse, (high - origin) * inverse

@@ -96,18 +96,14 @@ def spheres(chain: Chain, angles: Float[Tensor, "batch joints"]) -> tuple[Float[
     return torch.cat([body, arm], dim=1), [s[3] for s in BASE_SPHERES] + [LINK_RADIUS] * arm.shape[1]
 
 
-def to_world(
-    pose: Float[Tensor, "batch 3"], points: Float[Tensor, "batch point 3"]
-) -> Float[Tensor, "batch point 3"]:
+def to_world(pose: Float[Tensor, "batch 3"], points: Float[Tensor, "batch point 3"]) -> Float[Tensor, "batch point 3"]:
     """Points of the robot's frame in the room's, for base poses (x, y, heading)."""
     sine, cosine = pose[:, 2:].sin(), pose[:, 2:].cos()
     x, y, z = points.unbind(-1)
     return torch.stack([pose[:, :1] + cosine * x - sine * y, pose[:, 1:2] + sine * x + cosine * y, z], dim=-1)
 
 
-def to_robot(
-    pose: Float[Tensor, "batch 3"], points: Float[Tensor, "batch point 3"]
-) -> Float[Tensor, "batch point 3"]:
+def to_robot(pose: Float[Tensor, "batch 3"], points: Float[Tensor, "batch point 3"]) -> Float[Tensor, "batch point 3"]:
     """Points of the room in the robot's frame: the inverse of `to_world`."""
     sine, cosine = pose[:, 2:].sin(), pose[:, 2:].cos()
     x, y = points[..., 0] - pose[:, :1], points[..., 1] - pose[:, 1:2]
