@@ -43,6 +43,7 @@ def checks() -> list[Check]:
         "test": ("pytest", "nbval", "playwright"),
         "raw": ("rawpy",),
         "lpips": ("lpips",),
+        "ray": ("ray",),
     }.items():
         lacking = [m for m in modules if importlib.util.find_spec(m) is None]
         text = f"lacks {', '.join(lacking)}" if lacking else "all there"
