@@ -119,7 +119,7 @@ def test_anchor_draws_back(cpu):
 def test_sentences_name_the_label_and_vary():
     label = torch.arange(12).repeat(8)
     with counter.scope(0, "noise", "sentences"):
-        told = captions.words(sentences(SMOKE, label))
+        told = captions.words(sentences(PROFILES["tutorial"], label))
     names = class_names(SMOKE)
     assert all(names[k] in text.split() for k, text in zip(label.tolist(), told, strict=True))
     assert len({t.split()[0] for t in told}) > 3
