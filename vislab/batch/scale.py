@@ -36,11 +36,15 @@ def paper_step(slug: str, device: str = "auto", repeats: int = 2) -> dict[str, A
     """One training step on world data at the paper's shapes: median seconds after a first step, peak memory, parameters.
 
     Where a step of the paper's batch does not fit a CPU, the card's `BENCH` names the fields that are smaller there.
+    Its `BENCH_WORLD` names those that the world cannot have at the paper's value, on any device.
     """
     card = registry.card(slug)
     accelerator = make_accelerator(device)
     train, data = registry.module(slug, "train"), registry.module(slug, "data")
-    smaller = getattr(registry.module(slug, "card"), "BENCH", {}) if accelerator.device.type == "cpu" else {}
+    room = registry.module(slug, "card")
+    smaller = dict(getattr(room, "BENCH_WORLD", {}))
+    if accelerator.device.type == "cpu":
+        smaller |= getattr(room, "BENCH", {})
     config = dataclasses.replace(card.profile("paper"), source="world", **smaller)
     state = train.begin(config, 0, accelerator)
     items = data.batch(config, "train", 0, torch.arange(config.batch_size), accelerator.device)
