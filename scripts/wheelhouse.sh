@@ -15,8 +15,9 @@ python="${PYTHON:-.venv/bin/python}"
 lean="$(mktemp)"
 trap 'rm -f "$lean"' EXIT
 grep -v -i -E '^(torch|torchvision|triton|nvidia-|cuda-)' constraints.txt > "$lean"
+# a late patch release, since some packages ask for more than the first
 "$python" -m pip download --quiet --disable-pip-version-check --only-binary :all: --no-deps \
-    --python-version "$version" --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+    --python-version "$version.20" --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
     --platform manylinux_2_17_x86_64 --platform any --dest "$folder" -r "$lean"
 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$folder" .
 echo "$(find "$folder" -name '*.whl' | wc -l) wheels, $(du -sh "$folder" | cut -f1) in $folder"

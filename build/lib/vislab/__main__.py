@@ -1,0 +1,5 @@
+"""`python -m vislab`."""
+
+from vislab.cli import main
+
+main()

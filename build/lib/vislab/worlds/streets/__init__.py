@@ -1,0 +1,1 @@
+"""Roads with what stands on them and beside them, seen from above."""
