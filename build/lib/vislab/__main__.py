@@ -1,5 +1,0 @@
-"""`python -m vislab`."""
-
-from vislab.cli import main
-
-main()

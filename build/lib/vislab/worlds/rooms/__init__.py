@@ -1,1 +1,0 @@
-"""Furnished rooms: what stands where, how it is painted, and cameras that walk through."""

@@ -1,1 +1,0 @@
-"""Roads with what stands on them and beside them, seen from above."""
