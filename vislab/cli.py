@@ -31,7 +31,7 @@ Precision = Annotated[str, typer.Option(help="no, fp16 or bf16.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Part = Annotated[str | None, typer.Option(help="One part of the book.")]
 All = Annotated[bool, typer.Option("--all", help="Every paper.")]
-Jobs = Annotated[int, typer.Option(help="Runs side by side; 0 means one a core.")]
+Jobs = Annotated[int, typer.Option(help="Runs side by side; 0 means one a core, as far as memory goes.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a config field: field=value; field=one,two makes a grid.")
 ]
@@ -77,13 +77,13 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
-def parse_changes(items: list[str] | None) -> dict[str, str]:
+def parse_changes(items: list[str] | None, option: str = "--set", form: str = "field=value") -> dict[str, str]:
     """{field: text} from `field=value` items; raises CardError for an item without a sign of equality."""
     changes = {}
     for item in items or []:
         name, equals, value = item.partition("=")
         if not equals:
-            raise CardError(f"--set wants field=value, got {item!r}")
+            raise CardError(f"{option} wants {form}, got {item!r}")
         changes[name.strip()] = value
     return changes
 
@@ -95,7 +95,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 def _jobs(jobs: int) -> int:
     if jobs < 0:
         raise CardError(f"--jobs wants a number of at least 0, got {jobs}")
-    return jobs or max(1, os.cpu_count() or 1)
+    return jobs
 
 
 @app.command()
@@ -172,13 +172,13 @@ def run(
 
     grid = combinations(registry.card(slug), parse_changes(changes))
     chosen = parse_seeds(seeds)
-    every = [plan((slug,), profile, _names(arms), chosen, one, device, precision) for one in grid]
+    every = [plan((slug,), profile, _names(arms), chosen, {slug: one}, device, precision) for one in grid]
     wanted = [p for planned in every for p in planned]
+    results = _run(wanted, jobs, fresh, quiet=as_json)
+    _raise_refused(results)
     if len(grid) > 1:
-        _run(wanted, jobs, fresh, None, None, quiet=as_json)
         _print_sweep(slug, profile, as_json)
         return
-    _run(wanted, jobs, fresh, None, None, quiet=as_json)
     found = _collected(slug, profile, wanted, chosen)
     if as_json:
         from vislab.batch.publish import run_json
@@ -200,38 +200,52 @@ def reproduce(
     device: Device = "auto",
     precision: Precision = "no",
     jobs: Jobs = 0,
+    chapters: Annotated[bool, typer.Option("--chapters", help="Then execute the chapters by papermill.")] = False,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", help="Change a chapter's parameter or a config field, in runs and chapters: name=value."),
+    ] = None,
     time_budget: Annotated[float | None, typer.Option(help="Start nothing new after this many minutes.")] = None,
     run_timeout: Annotated[float | None, typer.Option(help="Give up a run after this many minutes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     backend: Annotated[str, typer.Option(help="local, or ray for a cluster (extra).")] = "local",
     address: Annotated[str | None, typer.Option(help="The Ray cluster's address; default: start one here.")] = None,
-    per_gpu: Annotated[int, typer.Option(help="With ray: runs that share a GPU.")] = 1,
+    per_gpu: Annotated[int, typer.Option(help="Runs that share a GPU.")] = 1,
 ) -> None:
     """Run many papers, resuming from the records that exist."""
-    from vislab.batch.plan import choose, plan
+    from vislab.batch.plan import choose, plan, split_parameters
+    from vislab.batch.pool import workers
 
     pick(backend, {"local": 0, "ray": 1}, "backend")
     if per_gpu < 1:
         raise CardError(f"--per-gpu wants a number of at least 1, got {per_gpu}")
 
     names = choose(slugs or (), part, everything)
-    wanted = plan(names, profile, None, parse_seeds(seeds), None, device, precision)
-    _print_plan(wanted, _jobs(jobs))
+    own, changes = split_parameters(names, parse_changes(parameters, "-p", "name=value"))
+    profile, device = own.get("profile", profile), own.get("device", device)
+    chosen = parse_seeds(own["seed"] if seeds is None and "seed" in own else seeds)
+    wanted = plan(names, profile, None, chosen, changes, device, precision)
+    cuda = any(p.unit.device == "cuda" for p in wanted)
+    _print_plan(wanted, workers(_jobs(jobs), cuda, per_gpu), chapters)
     if dry_run:
         return
     if backend == "ray":
-        left = _run_on_cluster(wanted, address, per_gpu, _minutes(time_budget))
+        results = _run_on_cluster(wanted, address, per_gpu, _minutes(time_budget))
     else:
-        left = _run(wanted, jobs, False, _minutes(time_budget), _minutes(run_timeout))
-    failed = False
-    for name in names:
-        mine = [p for p in wanted if p.unit.slug == name]
-        found = _collected(name, profile, mine, parse_seeds(seeds))
-        failed = failed or any(r.status == "failed" for r in found.records)
-        _print_results(found, seeds is not None)
+        results = _run(wanted, jobs, False, _minutes(time_budget), _minutes(run_timeout), per_gpu=per_gpu)
+    explores = chosen is not None or bool(changes)
+    every = {name: _collected(name, profile, [p for p in wanted if p.unit.slug == name], chosen) for name in names}
+    for found in every.values():
+        _print_results(found, explores)
+    if len(names) > 1:
+        _print_summary(every)
+    left = sum(r.record is None and not r.refused for r in results)
     if left:
         print(f"{left} runs were not started; the same command goes on from here")
-    if failed:
+    elif chapters or parameters:
+        _execute_chapters(names, profile, device, int(own.get("seed", 0)), changes, jobs)
+    _raise_refused(results)
+    if any(r.status == "failed" for found in every.values() for r in found.records):
         raise typer.Exit(1)
 
 
@@ -239,42 +253,66 @@ def _minutes(value: float | None) -> float | None:
     return None if value is None else 60 * value
 
 
-def _run(wanted, jobs: int, fresh: bool, budget: float | None, timeout: float | None, quiet: bool = False) -> int:
-    """Run what has no record yet, saying so line by line on standard error; the number of runs not started."""
-    from vislab.batch.pool import run_all
+def _run(
+    wanted,
+    jobs: int,
+    fresh: bool = False,
+    budget: float | None = None,
+    timeout: float | None = None,
+    quiet: bool = False,
+    per_gpu: int = 1,
+):
+    """Run what has no record yet, showing on standard error what goes on; the results."""
+    from vislab.batch.board import Board, lines, say
+    from vislab.batch.pool import run_all, work, workers
 
-    units = [p.unit for p in wanted if fresh or not p.done]
+    units = {p.unit: p.seconds for p in wanted if fresh or not p.done}
     if not units:
-        return 0
+        return []
     if os.environ.get("VISLAB_DEBUG"):
-        from vislab.batch.pool import work
-
         for unit in units:
             work(unit, fresh, debug=True)
-        return 0
+        return []
+    limits = (list(units), _jobs(jobs), fresh, budget, timeout)
+    if not sys.stderr.isatty():
+        return run_all(*limits, say if not quiet else lambda *_: None, per_gpu=per_gpu)
 
-    results = run_all(
-        units, _jobs(jobs), fresh, budget, timeout, _say if not quiet or sys.stderr.isatty() else lambda *_: None
-    )
-    return sum(r.record is None for r in results)
+    from rich.live import Live
+
+    cuda = any(u.device == "cuda" for u in units)
+    board = Board(units, workers(_jobs(jobs), cuda, per_gpu))
+    with Live(board, console=_console(stderr=True), refresh_per_second=4, transient=True) as live:
+
+        def ended(result, done: int, total: int) -> None:
+            board.ended(result)
+            live.console.print("\n".join(lines(result)), markup=False)
+
+        return run_all(*limits, ended, board.begun, per_gpu=per_gpu)
 
 
-def _say(result, done: int, total: int) -> None:
-    """One line for a finished run, and the last line of its error."""
-    record = result.record
-    state = "not started" if record is None else record.status
-    seconds = "" if record is None else f" in {record.seconds:.1f} s"
-    print(f"[{done}/{total}] {result.unit.name}: {state}{seconds}", file=sys.stderr)
-    if record is not None and record.error:
-        print("    " + record.error.strip().splitlines()[-1], file=sys.stderr)
-
-
-def _run_on_cluster(wanted, address: str | None, per_gpu: int, budget: float | None) -> int:
-    """As `_run`, on a Ray cluster; the number of runs not started."""
+def _run_on_cluster(wanted, address: str | None, per_gpu: int, budget: float | None):
+    """As `_run`, on a Ray cluster."""
+    from vislab.batch.board import say
     from vislab.batch.cluster import run_all
 
-    results = run_all([p.unit for p in wanted if not p.done], address, per_gpu, time_budget=budget, report=_say)
-    return sum(r.record is None for r in results)
+    return run_all([p.unit for p in wanted if not p.done], address, per_gpu, time_budget=budget, report=say)
+
+
+def _raise_refused(results) -> None:
+    """UserError with what was wrong with the input of runs, each message once."""
+    messages = dict.fromkeys(r.error for r in results if r.refused)
+    if messages:
+        raise UserError("\n".join(messages))
+
+
+def _execute_chapters(names, profile: str, device: str, seed: int, changes, jobs: int) -> None:
+    from vislab.batch.book import ROOT, chapter, execute, executed_path
+    from vislab.batch.pool import workers
+
+    found = [chapter(name, profile, device, seed=seed, changes=changes.get(name, {})) for name in names]
+    execute(found, workers(_jobs(jobs)), ROOT / "_build", lambda line: print(line, file=sys.stderr))
+    for one in found:
+        print(f"chapter {executed_path(one, ROOT / '_build')}")
 
 
 def _collected(slug: str, profile: str, wanted, seeds: tuple[int, ...] | None):
@@ -338,15 +376,45 @@ def _effect(judged) -> str:
     return f"{judged.effect:.4g} [{judged.low:.4g}, {judged.high:.4g}]"
 
 
-def _print_plan(wanted, jobs: int) -> None:
+def _print_plan(wanted, jobs: int, chapters: bool = False) -> None:
+    """What is there, what will run, and how long it will take by past records; a row a paper, then the sum."""
+    rows = []
+    for slug in dict.fromkeys(p.unit.slug for p in wanted):
+        mine = [p for p in wanted if p.unit.slug == slug]
+        todo = [p for p in mine if not p.done]
+        arms = ", ".join(dict.fromkeys(p.unit.arm for p in todo))
+        rows.append([slug, str(len(mine)), str(len(mine) - len(todo)), str(len(todo)), _guess(todo, 1), arms])
+    _table("Plan", ["paper", "runs", "recorded", "to run", "core-time", "arms to run"], rows)
     todo = [p for p in wanted if not p.done]
+    after = "; then the chapters by papermill" if chapters else ""
+    guess = f"{_guess(todo, jobs)} on {jobs} workers" if todo else "nothing to do"
+    print(f"{len(wanted)} runs: {len(wanted) - len(todo)} recorded, {len(todo)} to run; {guess}{after}")
+
+
+def _guess(todo, jobs: int) -> str:
+    """The time that runs will take on `jobs` workers, by past records."""
     known = [p.seconds for p in todo if p.seconds is not None]
-    guess = f"about {sum(known) / 60 / jobs:.1f} min on {jobs} workers" if known else "no past run to estimate from"
-    if known and len(known) < len(todo):
-        guess += f", {len(todo) - len(known)} runs without an estimate"
-    print(
-        f"{len(wanted)} runs: {len(wanted) - len(todo)} recorded, {len(todo)} to run; {guess if todo else 'nothing to do'}"
-    )
+    if not todo:
+        return "none"
+    if not known:
+        return "no past run to estimate from"
+    rest = f", {len(todo) - len(known)} runs without an estimate" if len(known) < len(todo) else ""
+    return f"about {sum(known) / 60 / jobs:.1f} min{rest}"
+
+
+def _print_summary(every) -> None:
+    """A row a paper: runs done, failed and missing, and each claim's verdict."""
+    from vislab.engine.verdicts import worst
+
+    rows = []
+    for slug, found in every.items():
+        verdicts: dict[str, list[str]] = {}
+        for j in found.judged:
+            verdicts.setdefault(j.id, []).append(j.verdict)
+        failed = sum(r.status == "failed" for r in found.records)
+        said = "; ".join(f"{claim} {worst(words)}" for claim, words in verdicts.items()) or "not judged"
+        rows.append([slug, str(len(found.records) - failed), str(failed), str(len(found.missing)), said])
+    _table("\nSummary", ["paper", "done", "failed", "missing", "claims"], rows)
 
 
 @app.command()
@@ -463,10 +531,11 @@ def book(
     """Execute the chapters and build the book under _build/."""
     from vislab.batch.book import build
     from vislab.batch.book import serve as serve_pages
+    from vislab.batch.pool import workers
 
     for slug in slugs or ():
         registry.room(slug)
-    html = build(tuple(slugs or ()) or None, profile=profile, jobs=_jobs(jobs), retrain=retrain, api=api)
+    html = build(tuple(slugs or ()) or None, profile=profile, jobs=workers(_jobs(jobs)), retrain=retrain, api=api)
     print(f"built {html / 'index.html'}")
     if serve:
         serve_pages(html)

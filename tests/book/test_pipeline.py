@@ -35,10 +35,11 @@ kernelspec:
 profile = "smoke"
 seed = 0
 device = "auto"
+changes = {{}}
 ```
 
 ```{{code-cell}}
-print("ran at", profile, "on", device)
+print("ran at", profile, "on", device, "with", changes)
 ```
 
 ```{{code-cell}}
@@ -98,9 +99,19 @@ def test_parameters_and_stamp_are_in_the_copy_and_the_source_is_untouched(small)
     build(small)
     copy = jupytext.read(small / "_build" / "src" / "smoke" / "book" / PART / f"{SLUG}.md")
     cell = next(c for c in copy.cells if "parameters" in c.metadata.get("tags", []))
-    assert cell.source == 'profile = "smoke"\nseed = 0\ndevice = "cpu"'
+    assert cell.source == 'profile = "smoke"\nseed = 0\ndevice = "cpu"\nchanges = {}'
     assert cell.metadata["vislab"]["stamp"] == book.chapter(SLUG, "smoke", "cpu", small).stamp
     assert (small / "book" / PART / f"{SLUG}.md").read_text() == CHAPTER
+
+
+def test_other_parameters_execute_beside_the_book_and_leave_its_notebook_alone(small):
+    _, _ = build(small)
+    changed = book.chapter(SLUG, "smoke", "cpu", small, seed=3, changes={"steps": 2, "flag": True})
+    notebook = book.execute([changed], 1, small / "_build", lambda _: None)[SLUG]
+    texts = [o["text"] for c in notebook.cells for o in c.get("outputs", []) if o["output_type"] == "stream"]
+    assert "ran at smoke on cpu with {'steps': 2, 'flag': True}\n" in texts
+    assert len(list((small / "_build" / "executed" / "smoke").glob("*.ipynb"))) == 1
+    assert book.executed_path(changed, small / "_build").parent.name == "smoke-changed"
 
 
 def test_the_stamp_follows_chapter_profile_device_and_records(small, monkeypatch):

@@ -63,10 +63,10 @@ def test_headings_stand_in_order(slug):
 def test_the_first_cells_are_the_same_everywhere(slug):
     first, second = code_cells(slug)[:2]
     assert tags(first) >= {"parameters"}
-    assert first.source.split("\n") == ['profile = "smoke"', "seed = 0", 'device = "auto"']
+    assert first.source.split("\n") == ['profile = "smoke"', "seed = 0", 'device = "auto"', "changes = {}"]
     assert [line for line in second.source.split("\n") if line] == [
         "from vislab import viz",
-        f'chapter = viz.open("{slug}", profile, seed, device)',
+        f'chapter = viz.open("{slug}", profile, seed, device, changes)',
         "chapter.badges()",
     ]
 

@@ -4,6 +4,7 @@ Run as a script: `dummy.py SEEDS JOBS [MILLISECONDS]` reproduces it under VISLAB
 """
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from vislab import registry
 from vislab.cards import Arm, Claim, Paper, Part, metric
 from vislab.engine import run
 from vislab.engine.records import runs_folder
+from vislab.errors import UserError
 
 SLUG = "dummy"
 
@@ -30,9 +32,29 @@ PAPER = Paper(
     config=Config, profiles=dict.fromkeys(("smoke", "tutorial", "gpu", "paper"), Config()), trains=False, network=False,
 )  # fmt: skip
 DELAY = 0.0
+FAULTS: dict[int, str] = {}
+"""{seed: what goes wrong there}."""
+
+
+def go_wrong(kind: str) -> None:
+    """What a run may do to its process; "once" things leave a mark, so that the second try goes well."""
+    print("something is about to go wrong", flush=True)
+    mark = runs_folder() / f"{kind}-happened"
+    if kind == "refuse":
+        raise UserError("the data set is missing")
+    if kind == "raise":
+        raise ValueError("wrong from the start")
+    if mark.exists():
+        return
+    mark.touch()
+    if kind == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    raise RuntimeError(f"{kind}: CUDA error: an illegal memory access was encountered")
 
 
 def compute(config, seed, accelerator, shared=None):
+    if seed in FAULTS:
+        go_wrong(FAULTS[seed])
     mark = runs_folder() / f"busy-{os.getpid()}"  # who is in the middle of a run
     mark.touch()
     time.sleep(DELAY)

@@ -135,6 +135,31 @@ def test_a_hanging_run_is_given_up_alone(tmp_path, monkeypatch):
     assert time.monotonic() - begin < 30
 
 
+def test_what_goes_wrong_stays_with_its_run(tmp_path):
+    """A segmentation fault and a broken CUDA context are tried again, alone; an exception is recorded, wrong input is not."""
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(SCRIPT.parent)!r}); import dummy; dummy.install()\n"
+        "dummy.FAULTS.update({0: 'segfault', 1: 'cuda', 2: 'raise', 3: 'refuse'})\n"
+        "from vislab.batch.pool import last_lines, run_all\n"
+        "units = [u for u in dummy.units(5) if u.arm == 'one']\n"
+        "results = {r.unit.seed: r for r in run_all(units, 2)}\n"
+        "print(json.dumps({s: [r.record and r.record.status, r.error or (r.record and r.record.error), r.refused, last_lines(r.unit, 30)]"
+        " for s, r in results.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "VISLAB_RUNS": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {k: v[0] for k, v in found.items()} == {"0": "done", "1": "done", "2": "failed", "3": None, "4": "done"}
+    assert (tmp_path / "segfault-happened").exists() and (tmp_path / "cuda-happened").exists()
+    assert "ValueError: wrong from the start" in found["2"][1] and "about to go wrong" in found["2"][3]
+    assert found["3"][1:3] == ["the data set is missing", True]
+    assert len(list((tmp_path / "dummy").glob("*.json"))) == 4
+    assert "about to go wrong" not in done.stderr
+
+
 def test_interrupt_stops_the_workers(tmp_path):
     process = start(tmp_path, delay=200)
     process.stdout.readline()

@@ -57,6 +57,8 @@ class Chapter:
     text: str
     profile: str
     device: str
+    seed: int
+    changes: Mapping[str, Any]
     stamp: str
 
     @property
@@ -101,8 +103,15 @@ def build(
         return _render(source, out, report)
 
 
-def chapter(slug: str, profile: str, device: str = "auto", root: Path = ROOT) -> Chapter:
-    """The chapter of a paper; raises UserError when its file is missing."""
+def chapter(
+    slug: str,
+    profile: str,
+    device: str = "auto",
+    root: Path = ROOT,
+    seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
+) -> Chapter:
+    """The chapter of a paper, with values for its parameters; raises UserError when its file is missing."""
     part = pick(slug, registry.places(), "paper")
     source = root / "book" / part / f"{slug}.md"
     if not source.exists():
@@ -111,17 +120,20 @@ def chapter(slug: str, profile: str, device: str = "auto", root: Path = ROOT) ->
         text = source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"chapter {source} cannot be read: {error}") from error
-    return Chapter(slug, part, source, text, profile, device, _stamp(slug, text, profile, device))
+    changes = dict(changes or {})
+    return Chapter(
+        slug, part, source, text, profile, device, seed, changes, _stamp(slug, text, profile, device, seed, changes)
+    )
 
 
-def _stamp(slug: str, text: str, profile: str, device: str) -> str:
-    """A digest of the chapter's text, the code it runs, and the records it may read."""
+def _stamp(slug: str, text: str, profile: str, device: str, seed: int, changes: Mapping[str, Any]) -> str:
+    """A digest of the chapter's text and parameters, the code it runs, and the records it may read."""
     digest = hashlib.sha256()
 
     def add(*values: Any) -> None:
         digest.update("\0".join(map(str, values)).encode() + b"\n")
 
-    add(profile, device, sorted(versions().items()))
+    add(profile, device, seed, sorted(changes.items()), sorted(versions().items()))
     add(hashlib.sha256(text.encode()).hexdigest())
     for path in sorted(registry.room(slug).glob("*.py")):
         add(path.name, syntax(path) if path.name == "card.py" else code_hash(path))
@@ -152,7 +164,9 @@ def read_source(chapter: Chapter) -> "NotebookNode":
         raise UserError(f"chapter {chapter.source} has {len(cells)} cells tagged parameters; it needs one")
     if "kernelspec" not in notebook.metadata:
         raise UserError(f"chapter {chapter.source} has no kernelspec in its header")
-    cells[0].source = f'profile = "{chapter.profile}"\nseed = 0\ndevice = "{chapter.device}"'
+    cells[
+        0
+    ].source = f'profile = "{chapter.profile}"\nseed = {chapter.seed}\ndevice = "{chapter.device}"\nchanges = {chapter.changes!r}'
     cells[0].metadata["vislab"] = {"stamp": chapter.stamp}
     return notebook
 
@@ -172,8 +186,14 @@ def _retrain(slugs: Sequence[str], profile: str, jobs: int, device: str, report:
 
 
 def executed_path(chapter: Chapter, out: Path) -> Path:
-    """Where the executed notebook of a chapter lies."""
-    return out / "executed" / chapter.profile / f"{chapter.slug}-{chapter.stamp}.ipynb"
+    """Where the executed notebook of a chapter lies; one with other parameters than the book's lies apart."""
+    usual = chapter.seed == 0 and not chapter.changes
+    return (
+        out
+        / "executed"
+        / (chapter.profile if usual else f"{chapter.profile}-changed")
+        / f"{chapter.slug}-{chapter.stamp}.ipynb"
+    )
 
 
 def execute(
@@ -309,7 +329,9 @@ def _static(output: Any) -> Any:
     section = output.get("metadata", {}).get("vislab", {}).get("section")
     if section:
         marked = output["metadata"]["vislab"]
-        data["text/html"], data["text/plain"] = render(section, marked["slug"], marked["profile"], marked["device"])
+        data["text/html"], data["text/plain"] = render(
+            section, marked["slug"], marked["profile"], marked["device"], marked.get("changes")
+        )
     if "text/html" in data:
         data.pop(WIDGET, None)
     return output

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vislab import registry
-from vislab.batch.pool import Result, _give_up, _prepare, _prepared, work
+from vislab.batch.pool import Result, _give_up, _prepare, _prepared, logged_work
 from vislab.engine.records import runs_folder
 from vislab.engine.run import COMPARE, Unit
 from vislab.errors import UserError
@@ -30,7 +30,7 @@ def resources(unit: Unit, per_gpu: int = 1) -> dict[str, float]:
 def _remote_work(unit: Unit, fresh: bool, folder: str):
     os.environ["VISLAB_RUNS"] = folder
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return work(unit, fresh)
+    return logged_work(unit, fresh)
 
 
 def _remote_prepare(unit: Unit, folder: str) -> None:
@@ -97,7 +97,10 @@ def run_all(
 
     shared = [u for u in wanted if u.arm != COMPARE]
     preparing = {path: u for u in shared if (path := _prepared(u)) is not None and not path.exists()}
-    ray.get([submit(_remote_prepare, u, folder) for u in preparing.values()])
+    # what goes wrong here goes wrong again in the arms, and is reported there
+    tasks = [submit(_remote_prepare, u, folder) for u in preparing.values()]
+    if tasks:
+        ray.wait(tasks, num_returns=len(tasks))
     slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting, running = list(shared), {}
     while waiting or running:
@@ -120,12 +123,12 @@ def run_all(
 
 
 def _settled(ray: Any, unit: Unit, reference: Any) -> Result:
-    """The result of a task; wrong input is raised, a lost or broken one is recorded as failed."""
+    """The result of a task; one with wrong input is refused, a lost or broken one is recorded as failed."""
     try:
         return Result(unit, ray.get(reference))
     except ray.exceptions.RayTaskError as fault:
         if isinstance(fault.cause, UserError):
-            raise fault.cause from fault
+            return Result(unit, None, str(fault.cause), refused=True)
         return _give_up(Result(unit, None, f"{type(fault.cause).__name__}: {fault.cause}"))
     except ray.exceptions.RayError as fault:
         return _give_up(Result(unit, None, f"the worker was lost {RETRIES + 1} times ({type(fault).__name__})"))

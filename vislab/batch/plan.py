@@ -1,12 +1,13 @@
 """What a batch will run: units, which of them are there already, and how long the rest takes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from vislab import registry
-from vislab.cards import CardError, unknown
+from vislab.cards import CardError, parse, unknown
 from vislab.engine.records import all_records, find_record, read_published
 from vislab.engine.run import Unit, units
 
@@ -36,20 +37,48 @@ def choose(slugs: Sequence[str], part: str | None, everything: bool) -> tuple[st
     return tuple(slugs)
 
 
+CHAPTER = ("profile", "seed", "device")
+"""What a chapter's parameters cell sets, beside changes of its config."""
+
+
+def split_parameters(
+    slugs: Sequence[str], given: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """The chapters' own parameters, and {slug: {config field: value}}, the fields of each paper that has them.
+
+    Raises CardError for a name that no chosen chapter or config knows, listing what is known, and for a value of the wrong type.
+    """
+    own = {name: value for name, value in given.items() if name in CHAPTER}
+    if "seed" in own and not own["seed"].lstrip("-").isdigit():
+        raise CardError(f"parameter 'seed' wants an integer, got {own['seed']!r}")
+    fields = {slug: [f.name for f in dataclasses.fields(registry.card(slug).config)] for slug in slugs}
+    every = sorted({name for names in fields.values() for name in names})
+    changes: dict[str, dict[str, Any]] = {}
+    for name in set(given) - set(own):
+        if name not in every:
+            known = [*CHAPTER, *every]
+            message = unknown(name, known, "parameter")
+            raise CardError(message if "Known:" in message else f"{message} Known: {', '.join(known)}.")
+        for slug in slugs:
+            if name in fields[slug]:
+                changes.setdefault(slug, {})[name] = parse(registry.card(slug).config, name, given[name])
+    return own, changes
+
+
 def plan(
     slugs: Sequence[str],
     profile: str,
     arms: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
     precision: str = "no",
 ) -> list[Planned]:
-    """Every unit of `slugs` at `profile`, with its state and its estimate from past records."""
+    """Every unit of `slugs` at `profile`, with its state and its estimate from past records; `changes` by slug."""
     found = []
     for slug in slugs:
         card, experiment = registry.card(slug), registry.module(slug, "experiment")
-        wanted = units(card, experiment, profile, arms, seeds, changes, device, precision)
+        wanted = units(card, experiment, profile, arms, seeds, (changes or {}).get(slug), device, precision)
         past = estimates(slug, profile)
         for unit in wanted:
             record = find_record(slug, unit.key)

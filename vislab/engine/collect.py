@@ -44,10 +44,15 @@ class Collected:
 
 
 def collect(
-    card: Paper, experiment: ModuleType, profile: str, device: str = "auto", precision: str = "no"
+    card: Paper,
+    experiment: ModuleType,
+    profile: str,
+    device: str = "auto",
+    precision: str = "no",
+    changes: Mapping[str, Any] | None = None,
 ) -> Collected:
-    """Read the working records of the profile's own runs (no overrides, the profile's seeds) and judge them."""
-    wanted = units(card, experiment, profile, device=device, precision=precision)
+    """Read the working records of the profile's own runs (its seeds) and judge them; with `changes` they are another experiment's."""
+    wanted = units(card, experiment, profile, changes=changes, device=device, precision=precision)
     records = [r for u in wanted if (r := find_record(u.slug, u.key)) is not None]
     return put_together(card, profile, wanted, records, SEEDS[profile])
 
@@ -81,9 +86,14 @@ def gather(
     return found
 
 
-def find_artifact(card: Paper, arm: str, name: str, profile: str) -> Tensor | None:
-    """Artifact `name` of an arm's first seed: from the working records of this profile, else from results/, else None."""
-    config = canonical(as_dict(resolve(card, profile, arm))) if arm != COMPARE else None
+def find_artifact(
+    card: Paper, arm: str, name: str, profile: str, changes: Mapping[str, Any] | None = None
+) -> Tensor | None:
+    """Artifact `name` of an arm's first seed: from the working records of this profile, else from results/, else None.
+
+    With `changes` of the config, only from working records.
+    """
+    config = canonical(as_dict(resolve(card, profile, arm, changes))) if arm != COMPARE else None
     for record in reversed(all_records(card.slug)):
         mine = record.arm == arm and record.profile == profile and record.seed == SEEDS[profile][0]
         if mine and (config is None or canonical(record.config) == config):
@@ -91,7 +101,7 @@ def find_artifact(card: Paper, arm: str, name: str, profile: str) -> Tensor | No
             tensors: Mapping[str, Any] = read_tensors(path) if path.exists() else {}
             if name in tensors:
                 return tensors[name]
-    for folder in dict.fromkeys((profile, "tutorial")):
+    for folder in () if changes else dict.fromkeys((profile, "tutorial")):
         path = results_folder() / folder / f"{card.slug}.safetensors"
         if path.exists():
             tensors = read_tensors(path)

@@ -1,6 +1,7 @@
 """A chapter's door to its paper: card, configuration, device, and the sections printed from records."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-_profiles: dict[str, str] = {}
+_opened: dict[str, tuple[str, Mapping[str, Any]]] = {}
+"""Profile and changes of the chapters that this process has opened."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One paper at one profile, seed and device."""
+    """One paper at one profile, seed and device, with config fields changed where the reader asks for it."""
 
     slug: str
     profile: str
     seed: int
     device: "torch.device"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def card(self) -> Paper:
@@ -43,7 +46,7 @@ class Chapter:
         """The `Config` of an arm at the chapter's profile; of the paper's method when no arm is named."""
         if arm is None:
             arm = next(a.name for a in self.card.arms if a.role == "method")
-        return resolve(self.card, self.profile, arm)
+        return resolve(self.card, self.profile, arm, self.changes)
 
     def badges(self) -> None:
         """One badge a claim with its verdict, and the measured run times."""
@@ -62,14 +65,22 @@ class Chapter:
         self._section("scale")
 
     def _section(self, name: str) -> None:
-        html, plain = sections.render(name, self.slug, self.profile, self.device.type)
-        show(html, plain, {"section": name, "slug": self.slug, "profile": self.profile, "device": self.device.type})
+        what = {"slug": self.slug, "profile": self.profile, "device": self.device.type, "changes": dict(self.changes)}
+        html, plain = sections.render(name, **what)
+        show(html, plain, {"section": name, **what})
 
 
-def open(slug: str, profile: str = "tutorial", seed: int = 0, device: str = "auto") -> Chapter:
+def open(
+    slug: str,
+    profile: str = "tutorial",
+    seed: int = 0,
+    device: str = "auto",
+    changes: Mapping[str, Any] | None = None,
+) -> Chapter:
     """The chapter of paper `slug`; sets the look of figures and, on the CPU, one thread.
 
-    Raises UserError for an unknown paper, profile or device.
+    `changes` are config fields with other values than the profile's, such as {"steps": 200}.
+    Raises UserError for an unknown paper, profile, device or config field.
     """
     import os
 
@@ -78,7 +89,8 @@ def open(slug: str, profile: str = "tutorial", seed: int = 0, device: str = "aut
     from vislab.viz.look import style
 
     card = registry.card(slug)
-    card.profile(profile)
+    changes = dict(changes or {})
+    resolve(card, profile, card.arms[0].name, changes)
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {device!r}; known: auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
@@ -87,8 +99,8 @@ def open(slug: str, profile: str = "tutorial", seed: int = 0, device: str = "aut
     if not cuda:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     style()
-    _profiles[slug] = profile
-    return Chapter(slug, profile, seed, torch.device("cuda" if cuda else "cpu"))
+    _opened[slug] = profile, changes
+    return Chapter(slug, profile, seed, torch.device("cuda" if cuda else "cpu"), changes)
 
 
 def artifact(slug: str, arm: str, name: str, profile: str | None = None) -> "Tensor | None":
@@ -100,8 +112,9 @@ def artifact(slug: str, arm: str, name: str, profile: str | None = None) -> "Ten
 
     card = registry.card(slug)
     card.arm(arm)
-    profile = profile or _profiles.get(slug, "tutorial")
-    found = find_artifact(card, arm, name, profile)
+    opened, changes = _opened.get(slug, ("tutorial", {}))
+    profile = profile or opened
+    found = find_artifact(card, arm, name, profile, changes)
     if found is None:
         print(f"The run of arm {arm} at {profile} is missing: vislab run {slug} --profile {profile} --arms {arm}")
     return found

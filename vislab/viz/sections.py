@@ -54,19 +54,37 @@ class Found:
     says: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
-def render(name: str, slug: str, profile: str, device: str = "cpu") -> tuple[str, str]:
-    """(HTML, plain text) of section `name` of a paper at a profile."""
+def render(
+    name: str, slug: str, profile: str, device: str = "cpu", changes: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
+    """(HTML, plain text) of section `name` of a paper at a profile; `changes` of its config matter to the results alone."""
     card = registry.card(slug)
-    return {"badges": badges, "results": results, "verdicts": verdicts, "scale": scale}[name](card, profile, device)
+    if name == "results":
+        return results(card, profile, device, changes or {})
+    html, plain = {"badges": badges, "verdicts": verdicts, "scale": scale}[name](card, profile, device)
+    if changes and name == "verdicts":
+        note = f"Verdicts are taken on the profile's own configuration, without {said(changes)}."
+        html, plain = f'{html}<p class="vislab-note">{escape(note)}</p>', f"{plain}\n{note}"
+    return html, plain
 
 
-def find(card: Paper, profile: str, device: str = "cpu") -> Found | None:
-    """Complete working records at `profile`, else the published ones at `profile`, else the tutorial's, else None."""
+def said(changes: Mapping[str, Any]) -> str:
+    """Changed config fields as a reader wrote them."""
+    return ", ".join(f"{name}={value}" for name, value in changes.items())
+
+
+def find(card: Paper, profile: str, device: str = "cpu", changes: Mapping[str, Any] | None = None) -> Found | None:
+    """Complete working records at `profile`, else the published ones at `profile`, else the tutorial's, else None.
+
+    With `changes` of the config, working records or None.
+    """
     says = {(c.id, k): p.says for c in card.claims for k, p in enumerate(c.parts)}
     if any((runs_folder() / card.slug).glob("*.json")):
-        found = _working(card, profile, device, says)
+        found = _working(card, profile, device, says, changes)
         if found is not None:
             return found
+    if changes:
+        return None
     for folder in dict.fromkeys((profile, "tutorial")):
         published = read_published(folder, card.slug)
         if published is not None:
@@ -86,19 +104,26 @@ def find_judged(card: Paper, profile: str, device: str = "cpu") -> Found | None:
     return found if found is not None and found.claims else None
 
 
-def _working(card: Paper, profile: str, device: str, says: Mapping[tuple[str, int], str]) -> Found | None:
+def _working(
+    card: Paper,
+    profile: str,
+    device: str,
+    says: Mapping[tuple[str, int], str],
+    changes: Mapping[str, Any] | None = None,
+) -> Found | None:
     import dataclasses
 
     from vislab.engine.collect import collect
 
-    found = collect(card, registry.module(card.slug, "experiment"), profile, device)
+    found = collect(card, registry.module(card.slug, "experiment"), profile, device, changes=changes)
     if found.missing:
         return None
     first = found.records[0]
     seconds = sum(r.seconds for r in found.records)
     claims = [dataclasses.asdict(j) for j in found.judged]
+    where = f"working records with {said(changes)}" if changes else "working records"
     return Found(
-        "working records", profile, first.device, first.threads, found.seeds, found.arms, found.compare, claims,
+        where, profile, first.device, first.threads, found.seeds, found.arms, found.compare, claims,
         seconds, False, says,
     )  # fmt: skip
 
@@ -109,9 +134,10 @@ def _stale(slug: str, published: str) -> bool:
     return code_hash(registry.room(slug) / "experiment.py") != published
 
 
-def missing(card: Paper, profile: str) -> tuple[str, str]:
+def missing(card: Paper, profile: str, changes: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """The sentence that stands where runs are missing."""
-    command = f"vislab reproduce {card.slug} --profile {profile}"
+    options = "".join(f" -p {name}={value}" for name, value in (changes or {}).items())
+    command = f"vislab reproduce {card.slug} --profile {profile}{options}"
     text = f"The runs at {profile} are missing; make them with"
     return f'<p class="vislab-missing">{text} <code>{command}</code>.</p>', f"{text}: {command}"
 
@@ -187,11 +213,11 @@ def heading(metric: Metric) -> str:
     return f"{metric.name}{unit} {'↑' if metric.better == 'higher' else '↓'}"
 
 
-def results(card: Paper, profile: str, device: str) -> tuple[str, str]:
+def results(card: Paper, profile: str, device: str, changes: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Arms by metrics, mean ± half-width of the 95% interval over seeds, then the paper's own numbers."""
-    found = find(card, profile, device)
+    found = find(card, profile, device, changes)
     if found is None:
-        return missing(card, profile)
+        return missing(card, profile, changes)
     measured = {name for values in found.arms.values() for name in values}
     metrics = [m for m in card.metrics if m.name in measured]
     names = {m.name for m in metrics}
