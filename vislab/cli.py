@@ -542,6 +542,19 @@ def book(
 
 
 @app.command()
+def new(
+    part: Annotated[str, typer.Argument(help="A part of the book.", metavar="PART")],
+    slug: Annotated[str, typer.Argument(help="A short lower-case name.", metavar="SLUG")],
+) -> None:
+    """Begin a new paper: its room, chapter and test from templates that run, with all that is left to write marked."""
+    from vislab.batch.new import new as begin
+
+    for path in begin(part, slug):
+        print(path)
+    print(f"next: grep -rn 'TO WRITE' and pytest tests/papers/test_{slug}.py tests/contract -k {slug}")
+
+
+@app.command()
 def bench(slugs: Slugs = None, everything: All = False, device: Device = "auto", as_json: AsJson = False) -> None:
     """Measure one training step of each paper at the paper's own scale; write results/bench/<device>.json."""
     from vislab.batch.bench import bench as measure

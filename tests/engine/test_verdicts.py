@@ -19,6 +19,7 @@ from vislab.engine.verdicts import (
     interval,
     judge,
     overall,
+    standing,
     worst,
 )
 
@@ -193,3 +194,43 @@ def test_bootstrap_agrees_with_scipy_and_wants_enough_items():
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.03)
     with pytest.raises(ValueError, match="at least 200"):
         bootstrap(data[:50])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part("difference", "psnr", ("a", "b")),
+        Part("difference", "psnr", ("b", "a")),
+        Part("difference", "psnr", ("a", "b"), margin=1.2),
+        Part("noninferior", "psnr", ("b", "a"), margin=0.5),
+        Part("noninferior", "psnr", ("b", "a"), margin=5.0),
+        Part("equivalent", "psnr", ("a", "b"), margin=0.2),
+        Part("equivalent", "psnr", ("a", "b"), margin=9.0),
+        Part("ratio", "psnr", ("a", "b")),
+        Part("ratio", "psnr", ("a", "b"), margin=1.2),
+        Part("ratio", "psnr", ("a", "b"), sense=-1),
+    ],
+)
+def test_where_an_interval_stands_agrees_with_its_verdict(part):
+    judged = one(part, runs(A, B))
+    low, middle, high = standing(part, METRICS[0], {"effect": judged.effect, "low": judged.low, "high": judged.high})
+    assert middle - low == pytest.approx(1, rel=0.02) and high - middle == pytest.approx(1, rel=0.02)
+    expected = REPRODUCED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
+    assert judged.verdict == expected
+
+
+@pytest.mark.parametrize("value", [0.2, 0.95, 3.0])
+@pytest.mark.parametrize("margin", [None, 0.5])
+def test_where_a_measured_comparison_stands_agrees_with_its_verdict(value, margin):
+    part = Part("ratio", "seconds_ratio", ("compare",), margin=margin)
+    measured = {"seconds_ratio": value, "seconds_ratio_low": 0.8 * value, "seconds_ratio_high": 1.25 * value}
+    judged = one(part, {}, measured)
+    low, _, high = standing(part, METRICS[2], {"effect": judged.effect, "low": judged.low, "high": judged.high})
+    expected = REPRODUCED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
+    assert judged.verdict == expected
+
+
+def test_nothing_stands_without_an_interval():
+    part = Part("difference", "psnr", ("a", "b"))
+    assert standing(part, METRICS[0], {"effect": None, "low": None, "high": None}) is None
+    assert standing(part, METRICS[0], {"effect": 1.0, "low": 1.0, "high": 1.0}) is None

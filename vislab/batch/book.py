@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from vislab import registry
-from vislab.batch import pages
+from vislab.batch import extras, pages, reference
 from vislab.cards import PROFILES, pick
 from vislab.engine.code import code_hash, syntax
 from vislab.engine.files import write_atomically
@@ -364,21 +365,26 @@ def _write_copy(
         if path.is_file() and (path.suffix != ".md" or name.removesuffix(".md") in _documents(toc)):
             files[name] = path.read_bytes()
     pictures = {}
+    config = yaml.safe_load(files["_config.yml"])
+    entries = extras.entries(files.get("book/references.bib", b"").decode())
+    known = extras.terms(files.get("book/glossary.md", b"").decode())
     for c in chapters:
         picture = _thumbnail(c, notebooks[c.slug])
         if picture is not None:
             pictures[c.slug] = f"thumbnails/{c.slug}.webp"
             files[f"book/_static/{pictures[c.slug]}"] = picture
+        files |= extras.downloads(read_source(c), c.slug, (config.get("repository") or {}).get("url") or "")
         notebooks[c.slug] = graft(c, notebooks[c.slug])
+        extras.add(notebooks[c.slug], c.slug, c.part, config, entries.get(c.slug), known, api)
         files[f"{c.document}.md"] = jupytext.writes(notebooks[c.slug], fmt="md:myst").encode()
     slugs = [c.slug for c in chapters]
     for name in [n for n in files if n.endswith(".md") and n.removesuffix(".md") not in {c.document for c in chapters}]:
         files[name] = pages.fill(files[name].decode(), name, slugs, pictures, profile).encode()
     if api:
-        written = pages.reference(ROOT / "vislab")
+        written = reference.reference(ROOT / "vislab", slugs)
         files |= {f"book/api/{name}.md": text.encode() for name, text in written.items()}
         toc["parts"].append({"caption": "Reference", "chapters": [{"file": f"book/api/{name}"} for name in written]})
-        files["_config.yml"] = pages.reference_config(files["_config.yml"].decode()).encode()
+        files["_config.yml"] = reference.reference_config(files["_config.yml"].decode()).encode()
     files["_toc.yml"] = yaml.safe_dump(toc, sort_keys=False).encode()
     _sync(folder, files)
     return folder
@@ -512,9 +518,29 @@ def _render(source: Path, out: Path, report: Callable[[str], None]) -> Path:
     after = {r.hashkey for r in get_cache(out / ".jupyter_cache").list_cache_records()}
     if after != before:
         raise RuntimeError("a chapter was executed while rendering: its outputs were not found in the cache")
+    lighten(html)
     marker.write_text(mark)
     report(f"rendered {len(names)} pages in {time.perf_counter() - begin:.1f} s")
     return html
+
+
+# the theme brings its icons as a font too; searching loads its index on its own page; mathematics is set where there is some
+_ICONS = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>\s*")
+_SEARCH = re.compile(r"<script[^>]*(?:searchtools|language_data|searchindex)\.js[^>]*></script>\s*")
+_MATHS = re.compile(r"<script[^>]*mathjax/[^>]*></script>\s*")
+
+
+def lighten(html: Path) -> None:
+    """Take from every page the large scripts that it does not need."""
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        less = _ICONS.sub("", text)
+        if path.name != "search.html":
+            less = _SEARCH.sub("", less)
+        if not re.search(r'class="[^"]*\bmath\b', less):
+            less = _MATHS.sub("", less)
+        if less != text:
+            path.write_text(less, encoding="utf-8")
 
 
 # Serving

@@ -1,17 +1,19 @@
-"""The parts of the book's pages that are made from cards and records: gallery, verdict table, run times, reference pages."""
+"""The parts of the book's pages that are made from cards and records: gallery, verdict table, run times, map of ideas."""
 
-import ast
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from vislab import registry
+from vislab.batch import ideas
 from vislab.cards import PARTS
 from vislab.engine.records import Published, read_published
-from vislab.viz.sections import badge, effect, measured_steps, minutes, overall
+from vislab.engine.verdicts import VERDICTS, standing
+from vislab.viz.sections import CLASSES, COLOURS, badge, effect, measured_steps, minutes, overall
+from vislab.viz.sections import times as times_of
 from vislab.viz.show import Raw, table_html
 
 MARK = re.compile(r"^% vislab: (\w+)(?: (\w+))?[ \t]*$", re.MULTILINE)
@@ -24,13 +26,16 @@ def fill(text: str, name: str, slugs: Sequence[str], pictures: Mapping[str, str]
     def made(match: re.Match) -> str:
         what, part = match.groups()
         if what == "gallery":
-            html = gallery([s for s in slugs if part in (None, registry.places()[s])], pictures, up, profile)
+            chosen = [s for s in slugs if part in (None, registry.places()[s])]
+            html = gallery(chosen, pictures, up, profile, filtered=part is None)
         elif what == "verdicts":
             html = verdicts(slugs, up, profile)
         elif what == "times":
             html = times(slugs, up, profile)
+        elif what == "map":
+            html = ideas.drawn(slugs, up)
         else:
-            raise ValueError(f"{name} asks for {what!r}, which is not gallery, verdicts or times")
+            raise ValueError(f"{name} asks for {what!r}, which is not gallery, verdicts, times or map")
         return f"```{{raw}} html\n{html}\n```"
 
     return MARK.sub(made, text)
@@ -42,46 +47,76 @@ def published(slug: str, profile: str) -> Published | None:
     return found if found is not None and found.claims else read_published("tutorial", slug)
 
 
-def gallery(slugs: Sequence[str], pictures: Mapping[str, str], up: str, profile: str) -> str:
-    """A card a chapter: picture, title, takeaway, verdicts; under the names of the parts when there are many."""
+def gallery(slugs: Sequence[str], pictures: Mapping[str, str], up: str, profile: str, filtered: bool = False) -> str:
+    """A card a chapter: picture, title, takeaway, verdicts, run times; under the names of the parts when there are many.
+
+    `filtered` puts choices of part, verdict, run time and words above them.
+    """
     parts = [p for p in PARTS if any(registry.places()[s] == p for s in slugs)]
     many = len(parts) > 1 and len(slugs) > 12
     found = []
     for part in parts if many else [None]:
-        if part is not None:
-            found.append(f'<p class="rubric">{escape(PARTS[part])}</p>')
         mine = [s for s in slugs if part in (None, registry.places()[s])]
+        title = "" if part is None else f'<p class="rubric">{escape(PARTS[part])}</p>'
+        cards = "\n".join(_card(s, pictures, up, profile) for s in mine)
+        found.append(f'<div class="vislab-group">{title}<div class="vislab-gallery">{cards}</div></div>')
+    whole = f'<div id="vislab-cards">{"".join(found)}</div>'
+    if not filtered:
+        return whole
+    records = {s: published(s, profile) for s in slugs}
+    verdicts = {v for s, r in records.items() for v in _claims(registry.card(s), r)}
+    lengths = [("up to 5 min", "0-300"), ("5 to 10 min", "300-600"), ("longer", "600-")]
+    choices = [
+        ("part", "Part of the book", [(PARTS[p], p) for p in parts]),
+        ("verdict", "Some claim is", [(v, v) for v in (*VERDICTS, UNTRIED) if v in verdicts]),
+        ("seconds", "All runs on a CPU take", lengths),
+    ]
+    return filters("vislab-cards", choices, "words", "Words") + whole
+
+
+UNTRIED = "not run yet"
+
+
+def _claims(paper: Any, record: Published | None) -> list[str]:
+    """The verdict of each claim of a paper."""
+    return [UNTRIED if record is None else overall(record.claims, c.id) for c in paper.claims]
+
+
+def filters(target: str, choices: Sequence[tuple[str, str, Sequence[tuple[str, str]]]], words: str, label: str) -> str:
+    """Choices that hide what does not fit below the element `target`: (field, label, [(text, value)]), and a field for words."""
+    found = []
+    for name, title, options in choices:
+        items = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for text, value in options)
         found.append(
-            '<div class="vislab-gallery">' + "\n".join(_card(s, pictures, up, profile) for s in mine) + "</div>"
+            f'<label>{escape(title)}<select name="{name}"><option value="">all</option>{items}</select></label>'
         )
-    return "\n".join(found)
+    found.append(f'<label>{escape(label)}<input type="search" name="{words}" autocomplete="off"></label>')
+    return f'<div class="vislab-filters" data-for="{target}">{"".join(found)}<output aria-live="polite"></output></div>'
 
 
 def _card(slug: str, pictures: Mapping[str, str], up: str, profile: str) -> str:
     paper = registry.card(slug)
     record = published(slug, profile)
-    if record is None:
-        labels = [badge("not run yet", c.id) for c in paper.claims]
-    else:
-        labels = [badge(overall(record.claims, c.id), c.id) for c in paper.claims]
+    verdicts = _claims(paper, record)
+    labels = [badge(v, c.id) for v, c in zip(verdicts, paper.claims, strict=True)]
     # decoration: the title beside it says what the card is
     picture = (
         f'<img class="vislab-picture" src="{up}_static/{pictures[slug]}" alt="" loading="lazy">'
         if slug in pictures
         else '<div class="vislab-picture"></div>'
     )
+    seconds = "" if record is None else f' data-seconds="{record.cpu_seconds:.0f}"'
     return (
-        f'<div class="vislab-card"><a href="{up}book/{paper.part}/{slug}.html">{picture}'
-        f'<p class="vislab-title">{escape(paper.title)}</p></a>'
+        f'<div class="vislab-card vislab-item" data-part="{paper.part}" data-verdict="{escape("|".join(verdicts))}"{seconds}>'
+        f'<a href="{up}book/{paper.part}/{slug}.html">{picture}<p class="vislab-title">{escape(paper.title)}</p></a>'
         f'<p class="vislab-summary">{escape(paper.summary)}</p>'
-        f'<p class="vislab-badges">{" ".join(labels)}</p></div>'
+        f'<p class="vislab-badges">{" ".join(labels)}</p>'
+        f'<p class="vislab-time">{escape(PARTS[paper.part])} · {escape(times_of(paper))}</p></div>'
     )
 
 
 def verdicts(slugs: Sequence[str], up: str, profile: str) -> str:
-    """Counts, filters by part and verdict, and a row a part of a claim."""
-    from vislab.engine.verdicts import VERDICTS
-
+    """Counts, filters by part, verdict and words, and a sortable row a part of a claim, whose intervals make a forest plot."""
     rows, seen, intervals, claims, stale = [], Counter(), 0, Counter(), []
     for slug in slugs:
         record = published(slug, profile)
@@ -110,22 +145,67 @@ def verdicts(slugs: Sequence[str], up: str, profile: str) -> str:
     if stale:
         note += f" Code changed since the runs of {', '.join(stale)}."
     known = [p for p in PARTS if any(registry.places()[s] == p for s in slugs)]
-    filters = (
-        '<div class="vislab-filters"><label>Part of the book<select name="part"><option value="">all</option>'
-        + "".join(f'<option value="{p}">{escape(PARTS[p])}</option>' for p in known)
-        + '</select></label><label>Verdict<select name="verdict"><option value="">all</option>'
-        + "".join(f'<option value="{escape(v)}">{escape(v)}</option>' for v in VERDICTS if seen[v])
-        + '</select></label><output aria-live="polite"></output></div>'
+    choices = [
+        ("part", "Part of the book", [(PARTS[p], p) for p in known]),
+        ("verdict", "Verdict", [(v, v) for v in VERDICTS if seen[v]]),
+    ]
+    columns = (
+        "paper",
+        "claim",
+        "the paper's figure",
+        "what is compared",
+        "ours [95% interval]",
+        "against ← → claimed",
+        "verdict",
     )
-    columns = ("paper", "claim", "what is compared", "effect [95% interval]", "verdict")
-    head = "".join(f'<th scope="col">{c}</th>' for c in columns)
+    head = "".join(f'<th scope="col"><button type="button">{c}</button></th>' for c in columns)
     return (
-        f'<ul class="vislab-counts">{counted}</ul><p class="vislab-note">{escape(note)}</p>{filters}'
+        f'{_bar(claims)}<ul class="vislab-counts">{counted}</ul><p class="vislab-note">{escape(note)}</p>'
+        f"{filters('vislab-verdicts', choices, 'words', 'Words')}"
         '<div class="vislab-scroll" tabindex="0" role="region" aria-label="Verdicts">'
-        f'<table class="vislab-table vislab-results"><thead><tr>{head}</tr></thead><tbody>'
+        f'<table id="vislab-verdicts" class="vislab-table vislab-results vislab-sortable"><thead><tr>{head}</tr></thead><tbody>'
         + "\n".join(rows)
         + "</tbody></table></div>"
     )
+
+
+def _bar(claims: Mapping[str, int]) -> str:
+    """One bar of all claims, cut by verdict."""
+    total = sum(claims.values())
+    cuts, start = [], 0.0
+    for verdict in (v for v in VERDICTS if claims[v]):
+        width = 100 * claims[verdict] / total
+        fill = COLOURS[CLASSES[verdict]]
+        cuts.append(
+            f'<rect x="{start:.2f}%" width="{width:.2f}%" height="100%" fill="{fill}"><title>{verdict}</title></rect>'
+        )
+        start += width
+    label = ", ".join(f"{claims[v]} {v}" for v in VERDICTS if claims[v])
+    return f'<svg class="vislab-bar" role="img" aria-label="{_many(total, "claim")}: {label}">{"".join(cuts)}</svg>'
+
+
+FOREST, REACH = 120, 5.0
+"""Width of the small plot of an interval in pixels, and the half-widths of intervals that it reaches to each side."""
+
+
+def forest(part: Any, metric: Any, row: Mapping[str, Any]) -> tuple[str, float]:
+    """One interval as a line over the bound of its claim, in half-widths of the interval; and where it stands, for sorting."""
+    ends = standing(part, metric, row)
+    if ends is None:
+        return "", -math.inf
+    low, middle, high = (min(REACH, max(-REACH, v)) for v in ends)
+
+    def place(value: float) -> str:
+        return f"{FOREST / 2 + value * (FOREST / 2 - 4) / REACH:.1f}"
+
+    colour = COLOURS[CLASSES.get(row["verdict"], "untested")]
+    svg = (
+        f'<svg class="vislab-forest" width="{FOREST}" height="16" role="img" aria-label="{ends[1]:+.1f} half-widths from the bound">'
+        f'<line x1="{FOREST / 2}" x2="{FOREST / 2}" y1="0" y2="16" class="vislab-bound"/>'
+        f'<g stroke="{colour}" fill="{colour}"><line x1="{place(low)}" x2="{place(high)}" y1="8" y2="8" stroke-width="2"/>'
+        f'<circle cx="{place(middle)}" cy="8" r="3"/></g></svg>'
+    )
+    return svg, ends[1]
 
 
 def _many(number: int, thing: str) -> str:
@@ -133,14 +213,20 @@ def _many(number: int, thing: str) -> str:
 
 
 def _verdict_row(paper: Any, claim: Any, row: Mapping[str, Any], changed: bool, up: str) -> str:
-    says = claim.parts[row["part"]].says if row["part"] < len(claim.parts) else row["kind"]
+    part = claim.parts[row["part"]] if row["part"] < len(claim.parts) else None
+    says = part.says if part is not None else ""
     why = f'<br><span class="vislab-says">{escape(row["why"])}</span>' if row["why"] else ""
     note = '<br><span class="vislab-says">code changed since</span>' if changed else ""
+    metric = next((m for m in paper.metrics if part is not None and m.name == part.metric), None)
+    plot, place = forest(part, metric, row) if metric is not None else ("", -math.inf)
+    order = VERDICTS.index(row["verdict"])
     return (
-        f'<tr data-part="{paper.part}" data-verdict="{escape(row["verdict"])}">'
+        f'<tr class="vislab-item" data-part="{paper.part}" data-verdict="{escape(row["verdict"])}">'
         f'<td><a href="{up}book/{paper.part}/{paper.slug}.html">{escape(paper.slug)}</a>{note}</td>'
-        f"<td>{escape(claim.statement)}</td><td>{escape(says or row['kind'])}</td>"
-        f'<td class="vislab-effect">{escape(effect(row))}</td><td>{badge(row["verdict"])}{why}</td></tr>'
+        f'<td data-sort="{escape(paper.slug)} {escape(claim.id)}">{escape(claim.id)}: {escape(claim.statement)}</td>'
+        f"<td>{escape(claim.reported)}</td><td>{escape(says or row['kind'])}</td>"
+        f'<td class="vislab-effect" data-sort="{"" if row["effect"] is None else row["effect"]}">{escape(effect(row))}</td>'
+        f'<td data-sort="{place:.3f}">{plot}</td><td data-sort="{order}">{badge(row["verdict"])}{why}</td></tr>'
     )
 
 
@@ -166,54 +252,3 @@ def times(slugs: Sequence[str], up: str, profile: str) -> str:
     if not lines:
         return '<p class="vislab-missing">No times are published yet.</p>'
     return table_html(["paper", "what", "device", "time"], lines)
-
-
-# Reference pages
-
-FLOORS = ("cards", "registry", "errors", "ops", "nn", "worlds", "datasets", "engine", "zoo", "viz", "batch")
-
-
-def reference(package: Path) -> dict[str, str]:
-    """{page: text}: one page a floor and one a part of the papers, each module with its public members."""
-    found = {}
-    for floor in FLOORS:
-        path = package / floor
-        modules = _modules(path, package) if path.is_dir() else [(f"vislab.{floor}", False)]
-        if modules:
-            found[floor] = _reference_page(f"vislab.{floor}", modules)
-    for part in sorted(set(registry.places().values())):
-        modules = _modules(package / "papers" / part, package)
-        found[f"papers_{part}"] = _reference_page(f"vislab.papers.{part}", modules)
-    return found
-
-
-def _modules(folder: Path, package: Path) -> list[tuple[str, bool]]:
-    """(name, whether it is a package) of the modules below `folder` that have a docstring."""
-    found = []
-    for path in sorted(folder.rglob("*.py")):
-        if ast.get_docstring(ast.parse(path.read_text())) is not None:
-            parts = ("vislab", *path.relative_to(package).with_suffix("").parts)
-            found.append((".".join(parts).removesuffix(".__init__"), path.name == "__init__.py"))
-    return sorted(found)
-
-
-def _reference_page(title: str, modules: Sequence[tuple[str, bool]]) -> str:
-    blocks = [f"# {title}\n"]
-    for name, is_package in modules:
-        # a package's names are those of its modules, which follow
-        members = "" if is_package else "   :members:\n   :member-order: bysource\n"
-        blocks.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{members}```\n")
-    return "\n".join(blocks)
-
-
-def reference_config(text: str) -> str:
-    """`_config.yml` with autodoc; only targets under torch, jaxtyping, numpy and typing may stay unresolved."""
-    import yaml
-
-    config = yaml.safe_load(text)
-    options = config["sphinx"]["config"]
-    options["extensions"] = [*options["extensions"], "sphinx.ext.autodoc", "vislab.batch.docstrings"]
-    options["autodoc_typehints"] = "none"
-    options["autodoc_inherit_docstrings"] = False
-    options["nitpick_ignore_regex"] = [["py:class", r"(torch|jaxtyping|numpy|typing)(\..*)?"]]
-    return yaml.safe_dump(config, sort_keys=False)

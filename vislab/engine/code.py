@@ -23,7 +23,8 @@ def _counts(module: str) -> bool:
 
 
 @cache
-def _imports(path: Path) -> frozenset[str]:
+def imports(path: Path) -> frozenset[str]:
+    """The modules of vislab that a file imports by name, those that count towards code hashes."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -57,7 +58,7 @@ def closure(path: Path) -> tuple[Path, ...]:
         if here in seen:
             continue
         seen.add(here)
-        waiting.extend(_file(m).resolve() for m in _imports(here))
+        waiting.extend(_file(m).resolve() for m in imports(here))
     return tuple(sorted(seen))
 
 

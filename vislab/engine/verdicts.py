@@ -178,6 +178,40 @@ def _judge_compare(part: Part, metric: Metric, compare: Mapping[str, float] | No
     return result(verdict, value, low, high, (value,))
 
 
+def standing(part: Part, metric: Metric, row: Mapping[str, float | None]) -> tuple[float, float, float] | None:
+    """Where an interval stands to the bound of its claim: low end, effect, high end, positive on the claimed side.
+
+    `row` holds "effect", "low" and "high" as they are shown; the unit is half the width of the interval, so that parts of
+    every kind can stand on one axis.
+    None where there is no interval, or one without width.
+    """
+    shown = [row["effect"], row["low"], row["high"]]
+    if any(v is None or not math.isfinite(v) for v in shown):
+        return None
+    ratio = part.kind in ("ratio", "matched")
+    sign = 1.0
+    if part.arms == ("compare",):
+        sign = 1.0 if (metric.better == "higher") == (part.sense == 1) else -1.0
+        bound = part.margin if part.margin is not None else float(ratio)
+        bound = sign * (math.log(bound) if ratio else bound)
+    elif ratio:
+        sign = 1.0 if part.reduce is not None else _sign(part, metric)
+        bound = math.log(part.margin) if part.margin is not None else 0.0
+    else:
+        bound = -part.margin if part.kind == "noninferior" else part.margin or 0.0
+    if ratio and min(shown) <= 0:
+        return None
+    numbers = [sign * (math.log(v) if ratio else v) for v in shown]
+    effect, low, high = numbers[0], min(numbers[1:]), max(numbers[1:])
+    half = (high - low) / 2
+    if half <= 0:
+        return None
+    if part.kind == "equivalent":
+        nearest = part.margin - abs(effect)
+        return nearest / half - 1, nearest / half, nearest / half + 1
+    return (low - bound) / half, (effect - bound) / half, (high - bound) / half
+
+
 def worst(verdicts: Sequence[str]) -> str:
     """The verdict of a compound: failed if any failed, contradicted if any is, reproduced only if all are."""
     for word in (FAILED, CONTRADICTED, NOT_TESTED, INCONCLUSIVE, SMALLER):

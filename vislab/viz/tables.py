@@ -1,9 +1,12 @@
 """Plain tables, and the shapes that tensors take on their way through a network."""
 
+import math
+import re
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
-from vislab.viz.show import show, table_html, table_text
+from vislab.viz.show import Raw, show, table_html, table_text
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str | None = None) -> None:
@@ -15,10 +18,38 @@ def table(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str | 
 
 
 def shapes(model: Any, *inputs: Any, depth: int = 2, **named: Any) -> None:
-    """Run `model(*inputs, **named)` without gradients and show each submodule's output shape down to `depth`, in call order."""
+    """Run `model(*inputs, **named)` without gradients and show each submodule's output shape down to `depth`, in call order.
+
+    Each output stands as a block too: its height grows with the number of positions, its width with that of channels.
+    """
     columns = ["module", "class", "calls", "output", "parameters"]
     rows = traced(model, *inputs, depth=depth, **named)
-    show(table_html(columns, rows), table_text(columns, rows))
+    drawn = [[_indented(r[0]), r[1], r[2], Raw(block(r[3]), ""), *r[3:]] for r in rows]
+    caption = "Outputs in call order; blocks: positions up, channels across, on logarithmic scales"
+    html = table_html([*columns[:3], "", *columns[3:]], drawn, caption, "vislab-table vislab-shapes")
+    show(html, table_text(columns, rows))
+
+
+def _indented(name: str) -> Raw:
+    within = name.count(".")
+    mark = "└ " if within else ""
+    return Raw(f'<span style="padding-left:{within}em">{mark}{escape(name.split(".")[-1])}</span>', name)
+
+
+def block(text: str) -> str:
+    """A small drawing of an output shape such as "8×16×32×32" (batch, channels, height, width) or "8×64×96" (batch, tokens, channels)."""
+    if not re.fullmatch(r"\d+(×\d+){1,4}", text):
+        return ""
+    sizes = [int(s) for s in text.split("×")][1:]
+    if len(sizes) >= 3:
+        channels, positions = sizes[0], math.prod(sizes[1:]) ** (1 / (len(sizes) - 1))
+    else:
+        channels, positions = sizes[-1], sizes[0] if len(sizes) == 2 else 1
+    width, height = (round(4 + 7 * math.log2(max(1.0, v))) for v in (channels, positions))
+    return (
+        f'<svg class="vislab-block" width="{width + 2}" height="{height + 2}" aria-hidden="true">'
+        f'<rect x="1" y="1" width="{width}" height="{height}"/></svg>'
+    )
 
 
 def traced(model: Any, *inputs: Any, depth: int = 2, **named: Any) -> list[list[Any]]:
