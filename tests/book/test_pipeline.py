@@ -104,6 +104,19 @@ def test_parameters_and_stamp_are_in_the_copy_and_the_source_is_untouched(small)
     assert (small / "book" / PART / f"{SLUG}.md").read_text() == CHAPTER
 
 
+def test_long_listings_are_folded_and_short_ones_are_not():
+    def shown(lines):
+        code = "\n".join(f"line {k}" for k in range(lines))
+        output = nbformat.v4.new_output("display_data", {"text/markdown": f"`name`\n\n```python\n{code}\n```\n"})
+        return book._static(output)["data"]["text/markdown"]
+
+    assert "<details>" not in shown(book.FOLD_LINES)
+    long = shown(book.FOLD_LINES + 20)
+    assert long.startswith(
+        f"`name`\n\n<details><summary>{book.FOLD_LINES + 20} lines</summary>"
+    ) and long.rstrip().endswith("</details>")
+
+
 def test_other_parameters_execute_beside_the_book_and_leave_its_notebook_alone(small):
     _, _ = build(small)
     changed = book.chapter(SLUG, "smoke", "cpu", small, seed=3, changes={"steps": 2, "flag": True})

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL_SECONDS = 900
+FOLD_LINES = 40
+"""A longer listing is folded on the page."""
 THUMBNAIL_BYTES = 15_000
 THUMBNAIL_WIDTH = 440
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -335,6 +337,12 @@ def _static(output: Any) -> Any:
         )
     if "text/html" in data:
         data.pop(WIDGET, None)
+    listing = data.get("text/markdown", "")
+    lines = listing.count("\n") - 4
+    if lines > FOLD_LINES:
+        name, _, code = listing.partition("\n")
+        data["text/markdown"] = f"<details><summary>{lines} lines</summary>\n{code}\n\n</details>\n"
+        data["text/markdown"] = f"{name}\n\n{data['text/markdown']}"
     return output
 
 
