@@ -172,6 +172,15 @@ def test_compare_uses_the_measured_interval():
     assert one(exact, {}, {"parameters_ratio": 0.6}).verdict == CONTRADICTED
 
 
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(2.0, SMALLER), (9.5, REPRODUCED), (30.0, REPRODUCED), (0.5, CONTRADICTED)]
+)
+def test_a_measured_comparison_may_be_smaller_than_claimed(value, verdict):
+    part = Part("ratio", "psnr", ("compare",), smallest=10.0)
+    measured = {"psnr": value, "psnr_low": 0.9 * value, "psnr_high": 1.1 * value}
+    assert one(part, {}, measured).verdict == verdict
+
+
 def test_a_compound_is_reproduced_only_if_every_part_is():
     parts = (Part("difference", "psnr", ("a", "b")), Part("difference", "psnr", ("b", "a")))
     judged = judge(paper(*parts), runs(A, B), 5, "tutorial")

@@ -175,6 +175,8 @@ def _judge_compare(part: Part, metric: Metric, compare: Mapping[str, float] | No
         inside, outside = (value > bound if higher else value < bound), False
         outside = not inside
     verdict = REPRODUCED if inside else CONTRADICTED if outside else INCONCLUSIVE
+    if inside and part.smallest is not None and (high < part.smallest if higher else low > part.smallest):
+        verdict = SMALLER
     return result(verdict, value, low, high, (value,))
 
 
