@@ -1,5 +1,6 @@
 """Pictures, curves, listings, shape tables and the chapter's door."""
 
+import re
 import subprocess
 import sys
 
@@ -170,3 +171,13 @@ def test_importing_viz_loads_neither_torch_nor_matplotlib():
     code = "from vislab import viz\nimport sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "matplotlib", "pandas", "accelerate", "IPython"} & set(done.stdout.split())
+
+
+def test_blocks_grow_with_channels_and_positions():
+    def sizes(text):
+        return [int(v) for v in re.search(r'width="(\d+)" height="(\d+)"', tables.block(text)).groups()]
+
+    (wide, low), (narrow, high) = sizes("2×64×4×4"), sizes("2×4×64×64")
+    assert wide > narrow and high > low
+    assert sizes("8×64×96")[0] > sizes("8×64×12")[0] and sizes("8×64×96")[1] > sizes("8×4×96")[1]
+    assert tables.SHAPE.findall("0: 1×32×16×16, 1: 1×32×8×8, scalar") == ["1×32×16×16", "1×32×8×8"]

@@ -8,6 +8,10 @@ from typing import Any
 
 from vislab.viz.show import Raw, show, table_html, table_text
 
+SHAPE = re.compile(r"\b\d+(?:×\d+){1,4}\b")
+BLOCKS = 4
+"""Drawings a row; an output of more tensors shows its first ones."""
+
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str | None = None) -> None:
     """Show a table; numbers are set right, floats at four significant digits, None as an empty cell."""
@@ -24,7 +28,9 @@ def shapes(model: Any, *inputs: Any, depth: int = 2, **named: Any) -> None:
     """
     columns = ["module", "class", "calls", "output", "parameters"]
     rows = traced(model, *inputs, depth=depth, **named)
-    drawn = [[_indented(r[0]), r[1], r[2], Raw(block(r[3]), ""), *r[3:]] for r in rows]
+    drawn = [
+        [_indented(r[0]), r[1], r[2], Raw("".join(map(block, SHAPE.findall(r[3])[:BLOCKS])), ""), *r[3:]] for r in rows
+    ]
     caption = "Outputs in call order; blocks: positions up, channels across, on logarithmic scales"
     html = table_html([*columns[:3], "", *columns[3:]], drawn, caption, "vislab-table vislab-shapes")
     show(html, table_text(columns, rows))
@@ -38,8 +44,6 @@ def _indented(name: str) -> Raw:
 
 def block(text: str) -> str:
     """A small drawing of an output shape such as "8×16×32×32" (batch, channels, height, width) or "8×64×96" (batch, tokens, channels)."""
-    if not re.fullmatch(r"\d+(×\d+){1,4}", text):
-        return ""
     sizes = [int(s) for s in text.split("×")][1:]
     if len(sizes) >= 3:
         channels, positions = sizes[0], math.prod(sizes[1:]) ** (1 / (len(sizes) - 1))
