@@ -59,6 +59,45 @@ def test_an_empty_folder_is_named(tmp_path):
         replicacad.read(DATASET, tmp_path / "tidy_house_10k_1k_v1.episode_set.json")
 
 
+def test_grids_read_back(file):
+    place = file.parent.parent / "columngrids" / "Baked_sc0_staging_00.0.columngrid"
+    grid = replicacad.read_grid(DATASET, place)
+    assert grid.free.shape == (2, 30, 40, 2) and grid.cell == pytest.approx(0.1)
+    assert grid.radius == pytest.approx(0.015, abs=1e-6) and grid.origin == pytest.approx((-0.5, 0.0), abs=1e-6)
+    # rows 5 to 10 of the file's z are rows 20 to 25 of y
+    assert grid.free[0, 22, 7].tolist() == pytest.approx([0.8, 2.5]) and grid.free[1, 22, 7].isinf().all()
+    assert grid.free[:, 5, 25].flatten().tolist() == pytest.approx([0.0, 0.6, 0.7, 2.5])
+    boxes = replicacad.solid_boxes(grid, 4, 2.4)
+    block, table = [0.5, 2.0, 0.0, 1.5, 2.5, 0.8], [2.0, 0.0, 0.6, 3.0, 1.0, 0.7]
+    assert torch.allclose(boxes[0], torch.tensor(block), atol=1e-5)
+    assert torch.allclose(boxes[1], torch.tensor(table), atol=1e-5)
+    assert (boxes[2:, 5] < 0).all()
+
+
+def test_damaged_grids_are_named(file):
+    place = file.parent.parent / "columngrids" / "Baked_sc0_staging_00.0.columngrid"
+    whole = place.read_bytes()
+    for content, message in (
+        (whole[:20], "header"),
+        (whole[:-8], "length"),
+        (b"x" * len(whole), "version"),
+        (b"", "empty"),
+    ):
+        place.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            replicacad.read_grid(DATASET, place)
+    place.unlink()
+    with pytest.raises(UserError, match="Expected layout"):
+        replicacad.read_grid(DATASET, place)
+
+
+def test_an_l_is_two_rectangles():
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[0, :4], mask[1:3, :2] = True, True
+    found = replicacad._rectangles(mask.numpy(), 1.0)
+    assert found == [(0.0, 0.0, 4.0, 1.0), (0.0, 1.0, 2.0, 3.0)]
+
+
 def test_contradictions_are_named(file):
     episodes = json.loads(file.read_text())["episodeSet"]["episodes"]
     changed(file, episodes=[episodes[0] | {"targetObjIndex": 5}])

@@ -68,6 +68,16 @@ def test_memory_forgets_at_a_start_and_runs_in_pieces():
     assert torch.allclose(other[2:, 0], whole[2:, 0]) and not torch.allclose(other[2:, 1], whole[2:, 1])
 
 
+def test_memory_is_an_lstm():
+    with counter.scope(0, "init"):
+        memory, known = ppo.Memory(3, 5), torch.nn.LSTM(3, 5)
+        inputs, before = torch.randn(6, 2, 3), torch.randn(2, 2, 5)
+    known.load_state_dict({f"{name}_l0": value for name, value in memory.cell.state_dict().items()})
+    mine, last = memory(inputs, before, torch.zeros(6, 2, dtype=torch.bool))
+    theirs, (hidden, cell) = known(inputs, (before[:1], before[1:]))
+    assert torch.allclose(mine, theirs, atol=1e-6) and torch.allclose(last, torch.cat([hidden, cell]), atol=1e-6)
+
+
 def test_environments_keep_their_whole_history():
     both = rollout([1.0, 2.0], [0.0, 0.0], [False, False], 0.0)
     names = ("actions", "values", "rewards", "starts", "ends", "memory", "log_probabilities")

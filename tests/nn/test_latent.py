@@ -48,6 +48,23 @@ def test_shared_attention_takes_the_maps_of_the_source():
 
 
 @torch.no_grad()
+def test_shared_words_lie_where_their_source_lies():
+    unet = network()
+    x, time, text = normal("x", 2, 4, 8, 8), torch.tensor([500, 500]), normal("text", 2, 5, 12)
+    plain, straight = unet(x, time, text), torch.arange(5).expand(2, -1)
+    with shared_attention(unet, torch.tensor([0, 1]), straight):
+        assert torch.allclose(unet(x, time, text), plain, atol=1e-5)
+    with shared_attention(unet, torch.tensor([0, 1]), straight.flip(1)):
+        assert not torch.allclose(unet(x, time, text), plain, atol=1e-4)
+    same, order = x[:1].expand(2, -1, -1, -1), torch.tensor([3, 0, 4, 1, 2])
+    moved = torch.stack([text[0], text[0, order]])
+    with shared_attention(unet, torch.tensor([0, 0]), torch.stack([straight[0], order])):
+        one, two = unet(same, time, moved)
+    assert torch.allclose(one, two, atol=1e-5)  # the same words in another order, each at its own place
+    assert torch.allclose(unet(x, time, text), plain, atol=1e-6)
+
+
+@torch.no_grad()
 def test_autoencoder_sizes_and_noise():
     with counter.scope(0, "init"):
         model = Autoencoder(8, (1, 2, 3), 1, 6, 4)

@@ -1,4 +1,7 @@
-"""Reader of the rearrangement episode sets over ReplicaCAD: where the robot starts, what lies where, what must go where.
+"""Reader of the rearrangement episode sets over ReplicaCAD, and of the column grids of their scenes.
+
+Episodes say where the robot starts, what lies where and what must go where; a grid says for every floor cell at which heights a
+small sphere is free.
 
 The files are y-up with the floor in x and z; positions come back z-up, (x, -z, y), with headings about z from x to y.
 """
@@ -10,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -40,6 +44,83 @@ class EpisodeSet:
     """Which object must be moved."""
     goal: Float[Tensor, "episode 3"]
     """Where to, metres."""
+
+
+@dataclass(frozen=True)
+class ColumnGrid:
+    """Free heights of a static scene, z-up."""
+
+    origin: tuple[float, float]
+    """x and y of the grid's lowest corner, metres."""
+    cell: float
+    """Side of a cell, metres."""
+    radius: float
+    """Radius of the sphere whose centre is free there, metres."""
+    free: Float[Tensor, "layer y x 2"]
+    """Lower and upper end of each free interval, metres; an interval that is absent is (inf, inf)."""
+
+
+_HEADER = np.dtype(
+    [("magic", "<u8"), ("version", "<u4"), ("x", "<f4"), ("z", "<f4"), ("cell", "<f4"), ("radius", "<f4"),
+     ("columns", "<u4"), ("rows", "<u4"), ("layers", "<u4")]
+)  # fmt: skip
+_MAGIC, _VERSION = 0xFACEB00501234567, 1
+
+
+def read_grid(dataset: DataSet, file: Path) -> ColumnGrid:
+    """A `*.columngrid` of one scene and one radius.
+
+    Raises UserError for a file that is missing, empty, cut off or of another kind.
+    """
+    content = require(dataset, file).read_bytes()
+    if len(content) < _HEADER.itemsize:
+        raise damaged(dataset, file, "its header is cut off")
+    head = np.frombuffer(content, _HEADER, 1)[0]
+    if int(head["magic"]) != _MAGIC or int(head["version"]) != _VERSION:
+        raise damaged(dataset, file, "it is not a column grid of version 1")
+    shape = tuple(int(head[n]) for n in ("layers", "rows", "columns")) + (2,)
+    if len(content) != _HEADER.itemsize + 4 * math.prod(shape):
+        raise damaged(dataset, file, f"its length does not fit {shape[0]} layers of {shape[1]} x {shape[2]} cells")
+    values = np.frombuffer(content, "<f4", offset=_HEADER.itemsize).reshape(shape)
+    free = torch.from_numpy(np.where(values > 1e30, np.inf, values)).flip(1)  # y runs against the files' z
+    cell = float(head["cell"])
+    return ColumnGrid((float(head["x"]), -float(head["z"]) - shape[1] * cell), cell, float(head["radius"]), free)
+
+
+def solid_boxes(grid: ColumnGrid, count: int, ceiling: float, step: float = 0.05) -> Float[Tensor, "count 6"]:
+    """What is not free as axis-aligned boxes (lower corner, upper corner), the origin at the grid's corner, largest first.
+
+    Heights are rounded to `step`; cells of equal solids are joined into rectangles; boxes beyond `count` are left out.
+    Fewer boxes are filled up with empty ones far below the floor.
+    """
+    low, high = grid.free.clamp(max=ceiling).unbind(-1)
+    floor = torch.zeros_like(low[:1])
+    begin = torch.cat([floor, high]).div(step).round().long()
+    end = torch.cat([low, torch.full_like(floor, ceiling)]).div(step).round().long()
+    solid = end > begin
+    found = []
+    for bottom, top in {tuple(p) for p in torch.stack([begin[solid], end[solid]], dim=1).tolist()}:
+        mask = (solid & (begin == bottom) & (end == top)).any(0).numpy()
+        found += [(x0, y0, bottom * step, x1, y1, top * step) for x0, y0, x1, y1 in _rectangles(mask, grid.cell)]
+    boxes = torch.tensor(found, dtype=torch.float32).reshape(-1, 6)
+    volume = (boxes[:, 3:] - boxes[:, :3]).prod(1)
+    boxes = boxes[volume.argsort(descending=True, stable=True)[:count]]
+    spare = torch.tensor([0.0, 0.0, -101.0, 0.1, 0.1, -100.0]).expand(count - len(boxes), -1)
+    return torch.cat([boxes, spare])
+
+
+def _rectangles(mask: np.ndarray, cell: float) -> list[tuple[float, float, float, float]]:
+    """Rectangles that cover a mask exactly: each as far along x as it goes, then along y; one pass a rectangle."""
+    mask, found = mask.copy(), []
+    while mask.any():
+        y, x = divmod(int(mask.argmax()), mask.shape[1])
+        row = mask[y, x:]
+        width = int(row.argmin()) if not row.all() else len(row)
+        full = mask[y:, x : x + width].all(axis=1)
+        height = int(full.argmin()) if not full.all() else len(full)
+        mask[y : y + height, x : x + width] = False
+        found.append((x * cell, y * cell, (x + width) * cell, (y + height) * cell))
+    return found
 
 
 @cache
@@ -103,7 +184,10 @@ def _up(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
 
 
 def write_sample(folder: Path, items: int = 3) -> Path:
-    """A set of three episodes in two scenes, the first with one object less than the others; its path."""
+    """Three episodes in two scenes, the first with one object less than the others, and the scenes' grids; the set's path.
+
+    Each grid is 4 m x 3 m with a solid block of 1 m x 0.5 m, 0.8 m high, and a table top of 1 m x 1 m from 0.6 to 0.7 m.
+    """
     spawns, episodes = [], []
     for k in range(items):
         count = 2 + (k > 0)
@@ -126,7 +210,15 @@ def write_sample(folder: Path, items: int = 3) -> Path:
         "freeObjectSpawns": spawns,
         "episodes": episodes,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "tidy_house_10k_1k_v1.episode_set.json"
+    (folder / "train").mkdir(parents=True, exist_ok=True)
+    (folder / "columngrids").mkdir(exist_ok=True)
+    file = folder / "train" / "tidy_house_10k_1k_v1.episode_set.json"
+    columns = np.full((2, 30, 40, 2), np.finfo("<f4").max, "<f4")
+    columns[0] = (0.0, 2.5)
+    columns[0, 5:10, 5:15] = (0.8, 2.5)
+    columns[0, 20:30, 20:30], columns[1, 20:30, 20:30] = (0.0, 0.6), (0.7, 2.5)
+    head = np.array([(_MAGIC, _VERSION, -0.5, -3.0, 0.1, 0.015, 40, 30, 2)], _HEADER)
+    for name in names:
+        (folder / "columngrids" / f"{name}.0.columngrid").write_bytes(head.tobytes() + columns.tobytes())
     file.write_text(json.dumps({"episodeSet": content}))
     return file

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, fields
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -105,11 +106,15 @@ class Memory(nn.Module):
         memory: Float[Tensor, "two batch width"],
         starts: Bool[Tensor, "time batch"],
     ) -> tuple[Float[Tensor, "time batch width"], Float[Tensor, "two batch width"]]:
-        """Outputs and the memory after the last step."""
+        """Outputs and the memory after the last step; what does not depend on memory is computed for all times at once."""
         hidden, cell = memory.unbind(0)
+        driven = F.linear(inputs, self.cell.weight_ih, self.cell.bias_ih + self.cell.bias_hh)
+        keep = (~starts).to(inputs.dtype)[..., None]
         found = []
-        for t in range(len(inputs)):
-            keep = (~starts[t]).to(hidden.dtype)[:, None]
-            hidden, cell = self.cell(inputs[t], (hidden * keep, cell * keep))
+        for now, kept in zip(driven.unbind(0), keep.unbind(0), strict=True):
+            gates = torch.addmm(now, hidden * kept, self.cell.weight_hh.T)
+            enter, forget, fresh, shown = gates.chunk(4, dim=1)
+            cell = forget.sigmoid() * (cell * kept) + enter.sigmoid() * fresh.tanh()
+            hidden = shown.sigmoid() * cell.tanh()
             found.append(hidden)
         return torch.stack(found), torch.stack([hidden, cell])

@@ -42,8 +42,8 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention from `x` to `context`, or to itself.
 
-    `shared` is None, or a list: while it is being filled (`record`) the attention maps are appended to it,
-    otherwise they are taken from it in order and replace those of this call (prompt-to-prompt).
+    Where `pairs` is set, item i uses the attention maps of item `pairs[i]`; with `words` as well, its token j that of
+    token `words[i, j]`, or its own where that is negative (see `shared_attention`).
     """
 
     def __init__(self, width: int, context_width: int, heads: int):
@@ -54,6 +54,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(context_width, width, bias=False)
         self.out = nn.Linear(width, width)
         self.pairs: Tensor | None = None
+        self.words: Tensor | None = None
 
     def forward(self, x: Float[Tensor, "batch token width"], context: Tensor) -> Float[Tensor, "batch token width"]:
         q, k, v = (
@@ -63,8 +64,12 @@ class Attention(nn.Module):
         if self.pairs is None:
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
-            weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
-            mixed = weights[self.pairs] @ v
+            own = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+            weights = own[self.pairs]
+            if self.words is not None:
+                words = self.words[:, None, None].expand_as(weights)
+                weights = torch.where(words < 0, own, weights.gather(3, words.clamp(min=0)))
+            mixed = weights @ v
         return self.out(rearrange(mixed, "b h n d -> b n (h d)"))
 
 
@@ -189,19 +194,28 @@ class DiffusionUNet(nn.Module):
 
 
 @contextlib.contextmanager
-def shared_attention(network: nn.Module, source: Int[Tensor, " batch"]) -> Iterator[None]:
-    """Inside, item i of a batch uses the self-attention maps of item `source[i]` (prompt-to-prompt on self-attention).
+def shared_attention(
+    network: nn.Module, source: Int[Tensor, " batch"], words: Int[Tensor, "batch token"] | None = None
+) -> Iterator[None]:
+    """Inside, item i of a batch uses the self-attention maps of item `source[i]`; the values stay each item's own.
 
-    Hertz et al., "Prompt-to-Prompt Image Editing with Cross-Attention Control"; the values stay each item's own.
+    With `words`, the maps of the text are shared too: token j of item i lies where token `words[i, j]` of its source lies,
+    or, where that is negative, where it would.
+    Hertz et al., "Prompt-to-Prompt Image Editing with Cross-Attention Control".
     """
-    layers = [m.self_attention for m in network.modules() if isinstance(m, TransformerBlock)]
+    blocks = [m for m in network.modules() if isinstance(m, TransformerBlock)]
+    layers = [b.self_attention for b in blocks]
+    if words is not None:
+        layers += [b.cross_attention for b in blocks]
+        for block in blocks:
+            block.cross_attention.words = words
     for layer in layers:
         layer.pairs = source
     try:
         yield
     finally:
         for layer in layers:
-            layer.pairs = None
+            layer.pairs = layer.words = None
 
 
 def widened(state: dict[str, Tensor], channels: int, first: str = "down.0.0.weight") -> dict[str, Tensor]:

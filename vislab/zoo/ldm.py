@@ -23,11 +23,11 @@ from vislab.worlds.shapes.scenes import STYLES, ScenesWorld
 from vislab.zoo.base import Member
 
 RECIPE = {
-    "seed": 0, "image_size": 32, "latent_channels": 6, "autoencoder_width": 12, "autoencoder_multiples": [1, 2, 3],
-    "width": 24, "multiples": [1, 2], "heads": 4, "groups": 4,
+    "seed": 0, "image_size": 32, "latent_channels": 4, "autoencoder_width": 12, "autoencoder_multiples": [1, 2],
+    "width": 16, "multiples": [1, 2, 4], "attention": [False, True, True], "heads": 4, "groups": 4,
     "text_width": 96, "text_layers": 2, "text_heads": 4, "vocabulary": len(VOCABULARY), "clip_version": 1,
-    "items": 16_000, "autoencoder_steps": 1500, "autoencoder_batch": 16, "autoencoder_rate": 1e-3, "weight_divergence": 1e-6,
-    "steps": 2000, "batch_size": 48, "learning_rate": 1.2e-3, "unsaid": 0.1,
+    "items": 16_000, "autoencoder_steps": 2500, "autoencoder_batch": 32, "autoencoder_rate": 3e-3, "weight_divergence": 1e-6,
+    "steps": 5000, "batch_size": 48, "learning_rate": 2e-3, "unsaid": 0.1,
 }  # fmt: skip
 SCHEDULE = "scaled_linear"
 TOKENS = 16
@@ -82,13 +82,13 @@ def paint(
 
 def build(recipe: Mapping[str, Any]) -> LatentDiffusion:
     """The untrained network."""
-    latent, multiples = recipe["latent_channels"], recipe["multiples"]
+    latent = recipe["latent_channels"]
     with counter.scope(recipe["seed"], "init", "ldm"):
         return LatentDiffusion(
             TextEncoder(recipe["vocabulary"], LENGTH, recipe["text_width"], recipe["text_layers"], recipe["text_heads"]),
             Autoencoder(recipe["autoencoder_width"], recipe["autoencoder_multiples"], 1, latent, recipe["groups"]),
             DiffusionUNet(
-                latent, latent, recipe["width"], multiples, 1, [True] * len(multiples), recipe["heads"],
+                latent, latent, recipe["width"], recipe["multiples"], 1, recipe["attention"], recipe["heads"],
                 recipe["text_width"], recipe["groups"],
             ),
         )  # fmt: skip
@@ -195,7 +195,7 @@ def measure(model: nn.Module, recipe: Mapping[str, Any]) -> dict[str, float]:
 MEMBER = Member(
     name="ldm",
     says="a caption of one or two things to a picture, by latent diffusion",
-    version=1,
+    version=2,
     recipe=RECIPE,
     build=build,
     train=train,

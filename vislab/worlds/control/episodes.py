@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vislab.cards import SPLIT_SIZE
 from vislab.ops import counter
 from vislab.worlds.base import WorldDataset
 
@@ -21,6 +22,8 @@ class EpisodeConfig:
 
     arm: Literal["planar", "fetch"] = "planar"
     """Three joints, or seven with Fetch's link lengths."""
+    rooms: int = 0
+    """Rooms of a split, shared by its episodes; 0 gives every episode a room of its own."""
     room_size: float = 4.0
     """Side of the square room, metres."""
     ceiling: float = 2.4
@@ -47,7 +50,7 @@ class EpisodeConfig:
     """An object is in place when its centre is this near to the goal, metres."""
     cell: float = 0.1
     """Side of a cell of the column grid, metres."""
-    intervals: int = 3
+    intervals: int = 2
     """Free height intervals kept for each cell."""
     collision: Literal["grid", "boxes"] = "grid"
     """Test the robot against the column grid (approximate), or against every box (exact)."""
@@ -75,6 +78,8 @@ class Episode:
     """Where the target's centre must come to lie."""
     start: Float[Tensor, "batch 3"]
     """x, y and heading of the base at the start."""
+    room: Int[Tensor, " batch"]
+    """Number of the room; splits share none."""
 
     def at(self, rows: Int[Tensor, " chosen"]) -> "Episode":
         """Some of the episodes."""
@@ -83,7 +88,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Rearrangement:
-    """Episodes as a pure function of (config, seed, index); every index has a room of its own."""
+    """Episodes as a pure function of (config, seed, index); rooms too, by their number."""
 
     config: EpisodeConfig = EpisodeConfig()
     seed: int = 0
@@ -100,33 +105,50 @@ class Rearrangement:
         """The episodes at `indices`."""
         config, indices = self.config, indices.to(device)
         pieces, items = config.furniture, config.objects
+        room = self.room_of(indices)
+        boxes, free = self.furnish(room)
 
         def uniform(draw: str, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
             return counter.uniform(self.seed, "world", indices, f"control {draw}", shape, low, high)
 
-        slot = counter.permutation(self.seed, "world", indices, "control slots", SLOTS**2)
-        side = config.room_size / SLOTS
+        liking = uniform("liking", (SLOTS**2 - pieces, pieces))
+        slot, piece = _start_and_target(free, boxes, liking, config.blocked)
+        place = _places(indices, self.seed, pieces, piece, items + 1)
+        chosen = boxes.gather(1, place[..., None].expand(-1, -1, 6))
+        within = uniform("within", (items + 1, 2), 0.2, 0.8)
+        floor = chosen[..., :2].lerp(chosen[..., 3:5], within)
+        points = torch.cat([floor, chosen[..., 5:] + config.object_half], dim=-1)
+
+        start = free[torch.arange(len(indices), device=device), slot]
+        heading = uniform("heading", (1,), -torch.pi, torch.pi)
+        furniture = counter.uniform(self.seed, "world", room, "control furniture", (pieces, 3), 0.15, 0.95)
+        colours = torch.cat([furniture, uniform("colour", (items, 3), 0.15, 0.95)], dim=1)
+        start = torch.cat([start, heading], dim=1)
+        return Episode(boxes, colours, points[:, :items], points[:, items], start, room)
+
+    def room_of(self, indices: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """The room of each episode, within its split's own range of numbers."""
+        if self.config.rooms == 0:
+            return indices
+        first = indices.div(SPLIT_SIZE, rounding_mode="floor") * SPLIT_SIZE
+        return first + counter.integers(self.seed, "world", indices, "control room", self.config.rooms)
+
+    def furnish(
+        self, rooms: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch furniture 6"], Float[Tensor, "batch free 2"]]:
+        """The furniture of rooms by number, and the middles of the slots that are left free."""
+        config, pieces, side = self.config, self.config.furniture, self.config.room_size / SLOTS
+
+        def uniform(draw: str, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
+            return counter.uniform(self.seed, "world", rooms, f"control {draw}", shape, low, high)
+
+        slot = counter.permutation(self.seed, "world", rooms, "control slots", SLOTS**2)
         middle = torch.stack([slot % SLOTS, slot // SLOTS], dim=-1) * side + side / 2
         half = uniform("half", (pieces, 2), 0.13 * side, 0.22 * side)
         centre = middle[:, :pieces] + uniform("shift", (pieces, 2), -0.06 * side, 0.06 * side)
         top = uniform("top", (pieces,), 0.4, 0.75)
         bottom = torch.where(uniform("table", (pieces,)) < config.tables, top - 0.06, 0.0)
-        boxes = torch.cat([centre - half, bottom[..., None], centre + half, top[..., None]], dim=-1)
-
-        free = middle[:, pieces:]
-        liking = uniform("liking", (SLOTS**2 - pieces, pieces))
-        slot, piece = _start_and_target(free, boxes, liking, config.blocked)
-        place = _places(indices, self.seed, pieces, piece, items + 1)
-        within = uniform("within", (items + 1, 2), -1.0, 1.0)
-        chosen = place[..., None].expand(-1, -1, 2)
-        room = centre.gather(1, chosen) + within * 0.6 * half.gather(1, chosen)
-        height = top.gather(1, place) + config.object_half
-        points = torch.cat([room, height[..., None]], dim=-1)
-
-        start = free[torch.arange(len(indices), device=device), slot]
-        heading = uniform("heading", (1,), -torch.pi, torch.pi)
-        colours = uniform("colour", (pieces + items, 3), 0.15, 0.95)
-        return Episode(boxes, colours, points[:, :items], points[:, items], torch.cat([start, heading], dim=1))
+        return torch.cat([centre - half, bottom[..., None], centre + half, top[..., None]], dim=-1), middle[:, pieces:]
 
 
 def _start_and_target(

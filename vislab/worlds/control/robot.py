@@ -60,29 +60,27 @@ LINK_RADIUS = 0.05
 
 
 def forward_kinematics(chain: Chain, angles: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch frames 3"]:
-    """Origins of the joints and of the end effector (last) in the robot's frame, metres."""
-    rotation = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
-    position = angles.new_zeros(len(angles), 3)
-    offsets = angles.new_tensor(chain.offsets)
-    found = []
-    for k, axis in enumerate(chain.axes):
-        position = position + rotation @ offsets[k]
+    """Origins of the joints and of the end effector (last) in the robot's frame, metres.
+
+    The frame's axes are kept as three vectors; a joint mixes two of them, and a link follows those along which it has a length.
+    """
+    axes = list(torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3).unbind(1))
+    sines, cosines = angles.sin()[..., None], angles.cos()[..., None]
+    position, found = angles.new_zeros(len(angles), 3), []
+    for k, offset in enumerate(chain.offsets):
+        for axis, length in zip(axes, offset, strict=True):
+            if length:
+                position = torch.add(position, axis, alpha=length)
         found.append(position)
-        rotation = rotation @ axis_rotation(axis, angles[:, k])
-    found.append(position + rotation @ offsets[-1])
+        if k < chain.joints:
+            a, b = MIXED[chain.axes[k]]
+            sine, cosine = sines[:, k], cosines[:, k]
+            axes[a], axes[b] = cosine * axes[a] + sine * axes[b], cosine * axes[b] - sine * axes[a]
     return torch.stack(found, dim=1)
 
 
-def axis_rotation(axis: str, angle: Float[Tensor, " batch"]) -> Float[Tensor, "batch 3 3"]:
-    """Rotation by `angle` about one axis of the frame."""
-    sine, cosine = angle.sin(), angle.cos()
-    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    rows = {
-        "x": (one, zero, zero, zero, cosine, -sine, zero, sine, cosine),
-        "y": (cosine, zero, sine, zero, one, zero, -sine, zero, cosine),
-        "z": (cosine, -sine, zero, sine, cosine, zero, zero, zero, one),
-    }
-    return torch.stack(rows[axis], dim=1).unflatten(1, (3, 3))
+MIXED = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}
+"""The two axes of its frame that a joint turns."""
 
 
 def spheres(chain: Chain, angles: Float[Tensor, "batch joints"]) -> tuple[Float[Tensor, "batch sphere 3"], list[float]]:
@@ -93,7 +91,12 @@ def spheres(chain: Chain, angles: Float[Tensor, "batch joints"]) -> tuple[Float[
     frames = forward_kinematics(chain, angles)
     body = angles.new_tensor(BASE_SPHERES)[:, :3].expand(len(angles), -1, -1)
     arm = torch.stack([(frames[:, 1:-1] + frames[:, 2:]) / 2, frames[:, 2:]], dim=2).flatten(1, 2)
-    return torch.cat([body, arm], dim=1), [s[3] for s in BASE_SPHERES] + [LINK_RADIUS] * arm.shape[1]
+    return torch.cat([body, arm], dim=1), radii(chain)
+
+
+def radii(chain: Chain) -> list[float]:
+    """Radii of the robot's spheres, metres."""
+    return [s[3] for s in BASE_SPHERES] + [LINK_RADIUS] * (2 * (chain.joints - 1))
 
 
 def to_world(pose: Float[Tensor, "batch 3"], points: Float[Tensor, "batch point 3"]) -> Float[Tensor, "batch point 3"]:

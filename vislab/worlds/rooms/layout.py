@@ -8,18 +8,21 @@ from torch import Tensor
 
 from vislab.ops import counter
 
+OCTAVES = ((0.5, 0.5), (1.5, 0.35), (4.5, 0.15))
+"""Cells a metre and weight of the texture's octaves."""
+
 
 @dataclass(frozen=True)
 class RoomConfig:
     """Size of a room, its furniture and its paint."""
 
-    width: float = 5.0
+    width: float = 4.0
     """Extent along x in metres."""
-    length: float = 4.0
+    length: float = 3.4
     """Extent along y in metres."""
-    height: float = 2.6
+    height: float = 2.5
     """Extent along z in metres; the floor is at 0."""
-    furniture: int = 7
+    furniture: int = 5
     """Boxes that stand on the floor along the walls."""
     repetition: float = 0.3
     """Share of the faces whose paint repeats, like tiles."""
@@ -40,7 +43,9 @@ class Layout:
     contrast: Float[Tensor, "box face"]
     """Contrast of the texture."""
     period: Int[Tensor, "box face"]
-    """Cells after which the texture repeats; 0 never."""
+    """Cells of the middle octave after which the texture repeats, a multiple of three; 0 never."""
+    scale: Float[Tensor, "box face"]
+    """Cells of the texture over the usual number a metre."""
     key: int
     """Seed of the textures."""
 
@@ -70,9 +75,10 @@ def furnish(config: RoomConfig, seed: int, room: int) -> Layout:
     return Layout(
         low=torch.cat([torch.zeros(1, 3), low]),
         high=torch.cat([extent[None], low + size]),
-        colour=draw("colour", (*faces, 3), 0.3, 0.7),
-        contrast=torch.where(draw("bare", faces) < config.bare, 0.15, 0.6),
-        period=torch.where(repeats, 3 + counter.integers(seed, "world", index, "period", 3, faces)[0], 0),
+        colour=draw("colour", (*faces, 3), 0.2, 0.8),
+        contrast=torch.where(draw("bare", faces) < config.bare, 0.15, 0.5),
+        period=torch.where(repeats, 3 * (1 + counter.integers(seed, "world", index, "period", 2, faces)[0]), 0),
+        scale=2 ** draw("scale", faces, -0.5, 0.5),
         key=int(counter.bits(seed, "world", index, "texture key", (1,))[0, 0] & 0x7FFFFFFF),
     )
 
@@ -105,18 +111,16 @@ def paint(
     layout: Layout, point: Float[Tensor, "*batch 3"], box: Int[Tensor, "*batch"], face: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3"]:
     """sRGB of surface points: value noise of three octaves on the face's own coordinates, the same from every view."""
-    axis = face // 2
-    first = torch.where(axis == 0, point[..., 1], point[..., 0])
-    second = torch.where(axis == 2, point[..., 1], point[..., 2])
-    where = (box, face)
+    axis, where = face // 2, (box, face)
+    scale = layout.scale.to(box.device)[where]
+    first = torch.where(axis == 0, point[..., 1], point[..., 0]) * scale
+    second = torch.where(axis == 2, point[..., 1], point[..., 2]) * scale
     period, contrast = layout.period.to(box.device)[where], layout.contrast.to(box.device)[where]
     total = torch.zeros_like(first)
-    for octave, (frequency, weight) in enumerate(((2.5, 0.5), (6.0, 0.3), (15.0, 0.2))):
+    for octave, (cells, weight) in enumerate(OCTAVES):
         # repeated faces repeat in metres: the number of cells grows with the octave
-        cells = (period * round(frequency / 2.5)).long()
-        total = total + weight * _noise(
-            layout.key, 6 * box + face, first * frequency, second * frequency, cells, octave
-        )
+        repeat = period * 3**octave // 3
+        total = total + weight * _noise(layout.key, 6 * box + face, first * cells, second * cells, repeat, octave)
     shade = (2 * total - 1) * 1.6 * contrast
     return (layout.colour.to(box.device)[where] + shade[..., None]).clamp(0, 1)
 

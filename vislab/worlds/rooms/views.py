@@ -23,9 +23,9 @@ class ViewsConfig:
     """Height of a picture in pixels."""
     image_width: int = 128
     """Width of a picture in pixels."""
-    focal: float = 105.0
+    focal: float = 80.0
     """Focal length in pixels; the principal point is the middle."""
-    frames: int = 120
+    frames: int = 200
     """Frames of a walk; later indices go round again, a little off."""
 
 
@@ -62,15 +62,15 @@ class ViewsWorld:
             return counter.uniform(self.seed, "world", code, name, (), low, high)
 
         angle = 2 * math.pi * (frame / config.frames + draw("phase", 0.0, 1.0))
-        query = (walk > 0).float()
-        # the mapping walk is a wide loop at eye height, query walks are narrower, off the middle, higher or lower
-        reach = torch.where(query > 0, draw("reach", 0.05, 0.1), 0.24 * torch.ones_like(angle))
-        shift = query * 0.08
+        query = walk > 0
+        # the mapping walk winds between the middle and the walls and turns round often, query walks are narrow and higher
+        wide = 0.19 + 0.1 * (5 * angle).sin()
+        reach = torch.where(query, draw("reach", 0.02, 0.05), wide)
+        shift = 0.03 * query
         x = room.width * (0.5 + shift * draw("shift x", -1.0, 1.0) + reach * angle.cos())
         y = room.length * (0.5 + shift * draw("shift y", -1.0, 1.0) + reach * (angle + draw("lag", -0.4, 0.4)).sin())
-        z = 1.45 + query * draw("lift", -0.25, 0.3) + 0.12 * (2 * angle).sin()
-        speed = torch.where(query > 0, -1.0, 1.0)
-        yaw = speed * angle + 0.5 * (3 * angle).sin() + draw("yaw", -math.pi, math.pi)
+        z = 1.4 + query * draw("lift", 0.2, 0.4) + torch.where(query, 0.1, 0.2) * (2 * angle).sin()
+        yaw = torch.where(query, -3.0, 7.0) * angle + 0.3 * (3 * angle).sin() + draw("yaw", -math.pi, math.pi)
         pitch = -0.12 + 0.15 * (2 * angle + draw("nod", 0.0, 6.0)).cos()
         forward = torch.stack([yaw.cos() * pitch.cos(), yaw.sin() * pitch.cos(), pitch.sin()], dim=1)
         up = torch.tensor([0.0, 0.0, 1.0], device=indices.device).expand_as(forward)

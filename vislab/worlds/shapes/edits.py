@@ -3,6 +3,7 @@
 The picture after an edit is drawn exactly, so that the success of an edit and what it leaves alone can be measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -95,12 +96,17 @@ def _other(current: Tensor, step: Tensor, count: int) -> Tensor:
     return (current + 1 + step % (count - 1)) % count
 
 
-def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | Tensor | None = False) -> Edits:
-    """One edit of each scene at `indices`.
+def edits(
+    world: ScenesWorld,
+    indices: Int[Tensor, " batch"],
+    held_out: bool | Tensor | None = False,
+    kinds: Sequence[str] = KINDS,
+) -> Edits:
+    """One edit of each scene at `indices`, of one of `kinds`.
 
     `held_out` says from which templates: those for training, those that are held out (each item its own where it is a tensor),
     or (None) all.
-    Something is only ever removed from a scene of two things.
+    Something is only ever removed from a scene of two things; what is left then stands in the middle, as every lone thing does.
     """
     before = simple(world, indices)
     seed, rows = world.seed, torch.arange(len(indices), device=indices.device)
@@ -109,7 +115,7 @@ def edits(world: ScenesWorld, indices: Int[Tensor, " batch"], held_out: bool | T
         return counter.integers(seed, "world", indices, name, high)
 
     count = before.present.sum(dim=1)
-    kind = draw("edit kind", len(KINDS))
+    kind = torch.tensor([KINDS.index(k) for k in kinds], device=indices.device)[draw("edit kind", len(kinds))]
     kind = torch.where((kind == KINDS.index("remove")) & (count == 1), torch.zeros_like(kind), kind)
     slot = draw("edit slot", 2) % count
     if held_out is None:
@@ -208,13 +214,13 @@ _PATTERNS = _patterns()
 
 @dataclass(frozen=True)
 class Truth:
-    """Pictures of the edited scenes and of every scene that differs from them in one attribute.
+    """Pictures of the scenes with and without their edit, and of every scene that differs from either in one attribute.
 
     Attributes are style, background, and presence, colour and shape of either thing; row 0 of an attribute's options is the truth.
     """
 
-    options: tuple[Float[Tensor, "batch option 3 height width"], ...]
-    """Per attribute the candidate pictures, the true one first."""
+    options: tuple[Float[Tensor, "batch context option 3 height width"], ...]
+    """Per attribute the candidate pictures, the true one first; in the context of the edited scene, then of the unedited one."""
     readable: Bool[Tensor, "batch attribute"]
     """Where the attribute exists and a picture shows it."""
     edited: Int[Tensor, " batch"]
@@ -227,53 +233,59 @@ ATTRIBUTES = ("style", "background", "present0", "colour0", "shape0", "present1"
 def truth(world: ScenesWorld, found: Edits, indices: Int[Tensor, " batch"], visible: float = 1e-3) -> Truth:
     """The candidates of every attribute, drawn without noise at the scenes' own places.
 
-    An attribute is readable when each other value changes the picture by a mean squared difference of at least `visible`.
+    An attribute is readable when each other value changes the edited picture by a mean squared difference of at least `visible`.
     """
     clean = ScenesWorld(replace(world.config, noise=0.0), world.seed)
     rows = torch.arange(len(indices), device=indices.device)
-    after, every, readable = found.after, [], []
-
-    def draw(named: Named) -> Tensor:
-        return clean.draw(named, indices).image
-
-    image = draw(after)
-    for attribute in ATTRIBUTES:
-        others = []
-        exists = torch.ones_like(found.kind, dtype=torch.bool)
-        if attribute == "style":
-            for k in range(1, len(_STYLES)):
-                now = torch.stack([after.style == s for s in _STYLES]).int().argmax(dim=0)
-                other = torch.tensor(_STYLES, device=indices.device)[(now + k) % len(_STYLES)]
-                others.append(draw(after.edited(style=other)))
-        elif attribute == "background":
-            for k in range(1, len(BACKGROUNDS)):
-                others.append(draw(after.edited(background=(after.background + k) % len(BACKGROUNDS))))
-        else:
-            name, slot = attribute[:-1], int(attribute[-1])
-            here = torch.zeros_like(after.present)
-            here[:, slot] = True
-            exists = found.before.present[:, slot]
-            if name == "present":
-                others.append(draw(after.edited(present=torch.where(here, ~after.present, after.present))))
-            else:
-                exists = exists & after.present[:, slot]
-                values = list(range(len(COLOURS))) if name == "colour" else list(_DISTINCT)
-                table, now = torch.tensor(values, device=indices.device), getattr(after, name)
-                place = (table == now[:, slot, None]).int().argmax(dim=1)
-                for k in range(1, len(values)):
-                    other = table[(place + k) % len(values)]
-                    others.append(draw(after.edited(**{name: torch.where(here, other[:, None], now)})))
-        options = torch.stack([image, *others], dim=1)
-        apart = (options[:, 1:] - options[:, :1]).square().mean(dim=(2, 3, 4)).amin(dim=1)
-        every.append(options)
-        readable.append(exists & (apart >= visible))
+    sides = [
+        [
+            torch.stack([clean.draw(named, indices).image for named in _others(scene, name)], dim=1)
+            for name in ATTRIBUTES
+        ]
+        for scene in (found.after, found.before)
+    ]
+    every = tuple(torch.stack(pair, dim=1) for pair in zip(*sides, strict=True))
+    readable = []
+    for name, options in zip(ATTRIBUTES, every, strict=True):
+        apart = (options[:, 0, 1:] - options[:, 0, :1]).square().mean(dim=(2, 3, 4)).amin(dim=1)
+        readable.append(_exists(found, name) & (apart >= visible))
     place = torch.tensor(
         [ATTRIBUTES.index(n) for n in ("colour0", "shape0", "present0", "background", "style", "style")]
     )
     edited = place.to(indices.device)[found.kind] + 3 * found.slot * (found.kind < 3)
-    readable_now = torch.stack(readable, dim=1)
-    readable_now[rows, edited] = True
-    return Truth(tuple(every), readable_now, edited)
+    shown = torch.stack(readable, dim=1)
+    shown[rows, edited] = True
+    return Truth(every, shown, edited)
+
+
+def _exists(found: Edits, attribute: str) -> Bool[Tensor, " batch"]:
+    if attribute in ("style", "background"):
+        return torch.ones_like(found.kind, dtype=torch.bool)
+    slot = int(attribute[-1])
+    here = found.before.present[:, slot]
+    return here if attribute.startswith("present") else here & found.after.present[:, slot]
+
+
+def _others(scene: Named, attribute: str) -> list[Named]:
+    """The scene, and the scene with every other value of an attribute."""
+    if attribute == "style":
+        now = torch.stack([scene.style == s for s in _STYLES]).int().argmax(dim=0)
+        table = torch.tensor(_STYLES, device=now.device)
+        return [scene.edited(style=table[(now + k) % len(_STYLES)]) for k in range(len(_STYLES))]
+    if attribute == "background":
+        return [scene.edited(background=(scene.background + k) % len(BACKGROUNDS)) for k in range(len(BACKGROUNDS))]
+    name, slot = attribute[:-1], int(attribute[-1])
+    here = torch.zeros_like(scene.present)
+    here[:, slot] = True
+    if name == "present":
+        return [scene, scene.edited(present=torch.where(here, ~scene.present, scene.present))]
+    values = list(range(len(COLOURS))) if name == "colour" else list(_DISTINCT)
+    table, now = torch.tensor(values, device=here.device), getattr(scene, name)
+    place = (table == now[:, slot, None]).int().argmax(dim=1)
+    return [
+        scene.edited(**{name: torch.where(here, table[(place + k) % len(values)][:, None], now)})
+        for k in range(len(values))
+    ]
 
 
 def judged(
@@ -282,12 +294,15 @@ def judged(
     """Whether the edited attribute reads as asked (0 or 1), and the share of the other readable attributes that read as before.
 
     An attribute reads as the candidate whose picture is nearest in squared error; candidates differ only where the attribute shows.
+    Whether the rest is kept does not hang on the edit: it is read among candidates with and without it.
     """
-    right = torch.stack(
-        [(options - image[:, None]).square().mean(dim=(2, 3, 4)).argmin(dim=1) == 0 for options in known.options], dim=1
-    )
     rows = torch.arange(len(image), device=image.device)
+    asked, same = [], []
+    for options in known.options:
+        apart = (options - image[:, None, None]).square().mean(dim=(3, 4, 5))
+        asked.append(apart[:, 0].argmin(dim=1) == 0)
+        same.append(apart.flatten(1).argmin(dim=1) % apart.shape[2] == 0)
     others = known.readable.clone()
     others[rows, known.edited] = False
-    kept = (right & others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
-    return right[rows, known.edited].float(), kept
+    kept = (torch.stack(same, dim=1) & others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
+    return torch.stack(asked, dim=1)[rows, known.edited].float(), kept
