@@ -10,6 +10,24 @@ from torch import Tensor, nn
 SMALLEST_SCALE, LARGEST_SCALE = 0.01, 4.0
 
 
+def grey(image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """sRGB in [0, 1] to one channel, less its usual mean 0.4, over its usual deviation 0.25."""
+    weights = image.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    return ((image * weights).sum(dim=1, keepdim=True) - 0.4) / 0.25
+
+
+def kaiming(network: nn.Module) -> nn.Module:
+    """The network with He-normal weights and zero biases in its convolutions, drawn from torch's global generator.
+
+    A head's last layer keeps its own, so that its first coordinates stay near the mean.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and name.rpartition(".")[2] != "out":
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return network
+
+
 class Backbone(nn.Module):
     """Grey picture to features: four strided 3x3 convolutions, a residual block, and one that widens."""
 

@@ -7,6 +7,19 @@ from torch import Tensor
 NEAREST, FARTHEST, HARD_LIMIT, PROXY_DEPTH = 0.1, 1000.0, 1000.0, 10.0
 
 
+def cells(height: int, width: int, stride: int, device: torch.device | str = "cpu") -> Float[Tensor, "cell 2"]:
+    """Middles (x, y) of all cells of a picture, row by row, in pixels from its middle.
+
+    A cell covers `stride` pixels a side, so that cell i has its middle at `stride` (i + 1/2) pixels from the edge.
+    """
+    y, x = torch.meshgrid(
+        (torch.arange(height // stride, device=device) + 0.5) * stride - height / 2,
+        (torch.arange(width // stride, device=device) + 0.5) * stride - width / 2,
+        indexing="ij",
+    )
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
 def camera_points(
     point: Float[Tensor, "item 3"], rotation: Float[Tensor, "item 3 3"], centre: Float[Tensor, "item 3"]
 ) -> Float[Tensor, "item 3"]:
