@@ -167,7 +167,10 @@ def draw_marginals(found: Course, names: Sequence[str], k: int = 0) -> None:
 
 
 def draw_tradeoff(base: Mapping[str, list[float]], novel: Mapping[str, list[float]], arms: Mapping[str, str]) -> None:
-    """Novel against base mIoU, a point an arm with the interval of the mean over seeds, or a single seed."""
+    """Novel against base mIoU, a point an arm with the interval of the mean over seeds, or a single seed.
+
+    A method has one colour, whatever its shots; five shots are squares.
+    """
     import matplotlib.pyplot as plt
 
     from vislab.engine.episodes import mean_interval
@@ -175,13 +178,15 @@ def draw_tradeoff(base: Mapping[str, list[float]], novel: Mapping[str, list[floa
 
     style()
     figure, axis = plt.subplots(figsize=(6.6, 3.6))
-    for k, (arm, title) in enumerate(arms.items()):
+    methods = list(dict.fromkeys(arm.removesuffix("_5") for arm in arms))
+    for arm, title in arms.items():
         if not base.get(arm) or not novel.get(arm):
             axis.plot([], [], "o", color="#aaaaaa", label=f"{title} (run missing)")
             continue
         (x, dx), (y, dy) = (mean_interval(torch.tensor(values[arm])) for values in (base, novel))
-        mark = "osD^vP*X"[k % 8]
-        axis.errorbar(x, y, dy, dx, mark, color=palette[k % len(palette)], label=title, capsize=2, elinewidth=1)
+        colour = palette[methods.index(arm.removesuffix("_5")) % len(palette)]
+        mark = "s" if arm.endswith("_5") else "o"
+        axis.errorbar(x, y, dy, dx, mark, color=colour, label=title, capsize=2, elinewidth=1)
     axis.set(xlabel="base mIoU [%]", ylabel="novel mIoU [%]")
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     plt.show()
