@@ -119,8 +119,12 @@ def test_a_read_only_runs_folder_is_named(tmp_path):
 def test_interrupt_gives_130_and_the_rest_resumes(tmp_path):
     runs = tmp_path / "runs"
     environment = {**os.environ, "VISLAB_RUNS": str(runs)}
-    command = [sys.executable, "-m", "vislab", "reproduce", SLUG, "--profile", "smoke", "--jobs", "1"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # runs of some seconds each, so that there is time to interrupt on a busy machine
+    command = ("run", SLUG, "--profile", "smoke", "--arms", "balpoe,bs,ce,sade", "--set", "steps=150", "--jobs", "1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vislab", *command],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(runs.glob("*/*.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
@@ -128,12 +132,12 @@ def test_interrupt_gives_130_and_the_rest_resumes(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "interrupted" in errors
-    kept = {p.name for p in runs.glob("*/*.json")}
-    assert kept
-    done = vislab("reproduce", SLUG, "--profile", "smoke", VISLAB_RUNS=str(runs))
+    kept = {p.name: p.stat().st_mtime_ns for p in runs.glob("*/*.json")}
+    assert 0 < len(kept) < 4
+    done = vislab(*command, VISLAB_RUNS=str(runs))
     assert done.returncode == 0, done.stderr
-    assert kept <= {p.name for p in runs.glob("*/*.json")}
-    assert "0 to run" in vislab("reproduce", SLUG, "--profile", "smoke", "--dry-run", VISLAB_RUNS=str(runs)).stdout
+    after = {p.name: p.stat().st_mtime_ns for p in runs.glob("*/*.json")}
+    assert len(after) == 4 and kept.items() <= after.items()
 
 
 def test_seeds_and_changes_are_parsed():
