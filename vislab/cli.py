@@ -559,13 +559,14 @@ def bench(slugs: Slugs = None, everything: All = False, device: Device = "auto",
     """Measure one training step of each paper at the paper's own scale; write results/bench/<device>.json."""
     from vislab.batch.bench import bench as measure
     from vislab.batch.plan import choose
+    from vislab.viz.sections import gibibytes
 
     rows = measure(choose(slugs or (), None, everything or not slugs), device)
     if as_json:
         _print_json(rows)
         return
     cells = [
-        [r["slug"], r["device"], f"{r['seconds']:.2f}", f"{r['peak_bytes'] / 2**30:.2f}", f"{r['parameters'] or 0:,}"]
+        [r["slug"], r["device"], f"{r['seconds']:.2f}", gibibytes(r["peak_bytes"]), f"{r['parameters'] or 0:,}"]
         for r in rows
     ]
     _table("One training step at paper scale", ["paper", "device", "seconds", "peak GiB", "parameters"], cells)

@@ -12,7 +12,7 @@ from vislab.batch import ideas
 from vislab.cards import PARTS
 from vislab.engine.records import Published, read_published
 from vislab.engine.verdicts import VERDICTS, standing
-from vislab.viz.sections import CLASSES, COLOURS, badge, effect, measured_steps, minutes, overall
+from vislab.viz.sections import CLASSES, COLOURS, badge, effect, gibibytes, measured_steps, minutes, overall
 from vislab.viz.sections import times as times_of
 from vislab.viz.show import Raw, table_html
 
@@ -247,7 +247,8 @@ def times(slugs: Sequence[str], up: str, profile: str) -> str:
                 what = f"all arms and seeds at {record.profile}"
                 lines.append([link, what, record.device_name, minutes(record.cpu_seconds)])
         for step in measured_steps(slug):
-            what = f"one training step at the paper's scale, {step['peak_bytes'] / 2**30:.1f} GiB"
+            memory = f", {gibibytes(step['peak_bytes'])} GiB" if step["peak_bytes"] else ""
+            what = f"one training step at the paper's scale{memory}"
             lines.append([link, what, step["name"], f"{step['seconds']:.2f} s"])
     if not lines:
         return '<p class="vislab-missing">No times are published yet.</p>'

@@ -336,7 +336,7 @@ def scale(card: Paper, profile: str, device: str) -> tuple[str, str]:
         tables.append((["network", "parameters"], lines, "Size of the network"))
     steps = measured_steps(card.slug)
     if steps:
-        lines = [[s["name"], f"{s['seconds']:.3g}", f"{s['peak_bytes'] / 2**30:.2f}"] for s in steps]
+        lines = [[s["name"], f"{s['seconds']:.3g}", gibibytes(s["peak_bytes"])] for s in steps]
         tables.append((["device", "seconds", "peak memory [GiB]"], lines, "One training step at the paper's own scale"))
     if card.datasets:
         lines = []
@@ -348,6 +348,11 @@ def scale(card: Paper, profile: str, device: str) -> tuple[str, str]:
     commands = f"vislab data {card.slug}\nvislab run {card.slug} --profile paper"
     html = "\n".join(table_html(*t) for t in tables) + f"<pre>{escape(commands)}</pre>"
     return html, "\n\n".join([*(table_text(*t) for t in tables), commands])
+
+
+def gibibytes(count: int) -> str:
+    """Peak memory of a step; a CPU keeps no count, and then there is nothing to say."""
+    return f"{count / 2**30:.2f}" if count else "not counted"
 
 
 def paper_parameters(slug: str, profile: str) -> int:
