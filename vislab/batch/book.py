@@ -561,9 +561,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    """Says nothing of browsers that leave before a file has arrived."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def server(html: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     """A server of the pages on this machine only, not yet started; port 0 takes a free one."""
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(html)))
+    return _Server(("127.0.0.1", port), partial(_Quiet, directory=str(html)))
 
 
 def serve(html: Path, port: int = 8000) -> None:
