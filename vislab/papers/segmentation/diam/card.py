@@ -119,7 +119,7 @@ PROFILES = {
 }  # fmt: skip
 
 BENCH = {"batch_size": 2}
-"""A step of 12 pictures of 417 pixels takes a CPU minutes."""
+"""A step of 12 pictures of 417 pixels takes a CPU more than a minute."""
 BENCH_WORLD = {"classes": 12, "novel": 3}
 """The world has 12 classes."""
 
