@@ -48,17 +48,17 @@ def noise_clouds(
 
 
 def draw_clouds(clouds: Mapping[str, Tensor]) -> None:
-    """Red against blue at each stage, with the correlation over the panel."""
+    """Green against blue at each stage, with the correlation over the panel."""
     import matplotlib.pyplot as plt
 
     from vislab.viz import palette
 
     figure, axes = plt.subplots(1, len(clouds), figsize=(7.4, 2.7))
     for axis, (name, value) in zip(axes, clouds.items(), strict=True):
-        red, blue = value[0], value[2]
-        correlation = float(torch.corrcoef(torch.stack([red, blue]))[0, 1])
-        axis.plot(red, blue, ".", markersize=2, alpha=0.4, color=palette[0], rasterized=True)
-        axis.set(xlabel="red", ylabel="blue", title=f"{name}\ncorrelation {correlation:+.2f}")
+        green, blue = value[1], value[2]
+        correlation = float(torch.corrcoef(torch.stack([green, blue]))[0, 1])
+        axis.plot(green, blue, ".", markersize=2, alpha=0.4, color=palette[0], rasterized=True)
+        axis.set(xlabel="green", ylabel="blue", title=f"{name}\ncorrelation {correlation:+.2f}")
     plt.show()
     plt.close(figure)
 
@@ -180,10 +180,12 @@ def draw_sizes(rows: list[tuple[str, str, int, float]] | None) -> None:
     if rows is None:
         axis.text(0.5, 0.5, "runs missing", ha="center", va="center", transform=axis.transAxes, color="#555555")
     colours = {"method": palette[1], "baseline": palette[0], "ablation": palette[2]}
-    for name, role, size, score in rows or ():
+    height = -float("inf")
+    for name, role, size, score in sorted(rows or (), key=lambda row: row[3]):
         hollow = {"markerfacecolor": "white"} if role == "ablation" else {}
         axis.plot(size, score, "o", color=colours[role], **hollow)
-        axis.annotate(name, (size, score), xytext=(5, 3), textcoords="offset points", fontsize=8)
+        height = max(score, height + 0.17)  # labels of close points climb
+        axis.annotate(name, (size, score), xytext=(size * 1.03, height), fontsize=8)
     if rows:
         axis.set_xscale("log")
         low, high = min(r[2] for r in rows), max(r[2] for r in rows)
