@@ -17,10 +17,14 @@ from vislab.viz.sections import times as times_of
 from vislab.viz.show import Raw, table_html
 
 MARK = re.compile(r"^% vislab: (\w+)(?: (\w+))?[ \t]*$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\((?:[\w./]*/)?(\w+)\.md\)")
 
 
 def fill(text: str, name: str, slugs: Sequence[str], pictures: Mapping[str, str], profile: str) -> str:
-    """`text` of page `name` with every `% vislab: WHAT [PART]` line replaced by what it stands for."""
+    """`text` of page `name` with every `% vislab: WHAT [PART]` line replaced by what it stands for.
+
+    Links to chapters that are not in this book become plain text.
+    """
     up = "../" * name.count("/")
 
     def made(match: re.Match) -> str:
@@ -38,7 +42,11 @@ def fill(text: str, name: str, slugs: Sequence[str], pictures: Mapping[str, str]
             raise ValueError(f"{name} asks for {what!r}, which is not gallery, verdicts, times or map")
         return f"```{{raw}} html\n{html}\n```"
 
-    return MARK.sub(made, text)
+    def linked(match: re.Match) -> str:
+        left_out = match[2] in registry.places() and match[2] not in slugs
+        return match[1] if left_out else match[0]
+
+    return MARK.sub(made, LINK.sub(linked, text))
 
 
 def published(slug: str, profile: str) -> Published | None:
