@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vislab.cards import resolve
 from vislab.datasets import cifar, image_lists
 from vislab.errors import UserError
+from vislab.ops.augment import auto_augment
 from vislab.papers.recognition.balpoe import data, experiment, theory, train
 from vislab.papers.recognition.balpoe.card import DATASETS, PAPER, PROFILES
 from vislab.papers.recognition.balpoe.losses import BalancedExpertLoss, spaced_taus
@@ -152,31 +153,13 @@ def test_training_is_long_tailed_and_tests_are_balanced():
     assert torch.all(balanced == 2)
 
 
-def test_augmentation_keeps_size_and_only_moves_pixels():
-    from vislab.ops import counter
-
-    image = torch.rand(6, 3, 20, 20) + 1
-    with counter.scope(0, "noise", "augment"):
-        moved = data.augment(image, 2)
-    assert moved.shape == image.shape
-    inside = moved[:, :, 4:-4, 4:-4].flatten(1)
-    for k in range(6):
-        values = image[k].flatten()
-        assert torch.isin(inside[k], values).all()
-    with counter.scope(0, "noise", "augment"):
-        still = data.augment(image, 0)
-    same = [torch.equal(s, i) or torch.equal(s, i.flip(-1)) for s, i in zip(still, image, strict=True)]
-    assert all(same)
-
-
 def test_automatic_augmentation_cuts_a_hole_and_trains(cpu):
     from vislab.ops import counter
 
     config = dataclasses.replace(SMOKE, automatic_augmentation=True)
     images = data.batch(config, "train", 0, torch.arange(6))["image"]
     with counter.scope(0, "noise", "automatic"):
-        changed = data.automatic(images, config)
-    assert changed.shape == images.shape and not torch.equal(changed, images)
+        changed = auto_augment(images, *data.statistics(config))
     assert ((changed == 0).all(dim=1).flatten(1).sum(1) >= 16).all()
     state = train.begin(config, 0, cpu)
     with counter.scope(0, "noise", "step"):

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from vislab.cards import resolve
+from vislab.datasets import prostate_slices as slices
 from vislab.datasets.base import locate
 from vislab.engine.federated import average
 from vislab.errors import UserError
-from vislab.papers.recognition.fedce import data, experiment, fairness, slices, train
+from vislab.papers.recognition.fedce import data, experiment, fairness, train
 from vislab.papers.recognition.fedce.card import CLIENTS, DATASETS, PAPER, PROFILES
 from vislab.papers.recognition.fedce.model import build, dice, soft_dice_loss
 from vislab.worlds.tissue.sites import SHIFTED, SITES

@@ -8,11 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from vislab.cards import resolve
+from vislab.datasets import few_shot
+from vislab.datasets.base import locate
 from vislab.engine.measure import parameters
 from vislab.errors import UserError
 from vislab.ops import counter
 from vislab.ops.styles import plain, restyled, style
-from vislab.papers.recognition.styleadv import data, experiment, reader, train
+from vislab.papers.recognition.styleadv import data, experiment, train
 from vislab.papers.recognition.styleadv.attack import START, attacked_pixels, few_shot_loss, gradients, new_styles
 from vislab.papers.recognition.styleadv.card import DATASETS, PAPER, PROFILES
 from vislab.papers.recognition.styleadv.model import CosineHead, Edges, EpisodeNorm, GraphHead, ViT, build, changed
@@ -355,7 +357,7 @@ def placed(tmp_path, monkeypatch, folder):
     monkeypatch.setenv("VISLAB_DATA", str(tmp_path))
     root = tmp_path / folder
     root.mkdir()
-    reader._files.cache_clear()
+    few_shot.files.cache_clear()
     return root
 
 
@@ -363,47 +365,48 @@ def placed(tmp_path, monkeypatch, folder):
 def test_a_data_set_is_read_back(folder, tmp_path, monkeypatch):
     root = placed(tmp_path, monkeypatch, folder)
     with pytest.raises(UserError, match=r"is not at"):
-        reader.counts(folder, "test")
-    reader.write_sample(root, folder)
-    assert reader.counts(folder, "test").tolist() == [1, 1, 1]
-    image = reader.read(folder, "test", torch.arange(3), torch.zeros(3, dtype=torch.int64), 16)
+        few_shot.counts(data.KNOWN[folder], locate(data.KNOWN[folder]), "test")
+    root.mkdir(exist_ok=True)
+    few_shot.write_sample(root, folder)
+    assert few_shot.counts(data.KNOWN[folder], root, "test").tolist() == [1, 1, 1]
+    image = few_shot.read(data.KNOWN[folder], root, "test", torch.arange(3), torch.zeros(3, dtype=torch.int64), 16)
     assert image.shape == (3, 3, 16, 16)
     tones = sorted(image[:, 0].mean(dim=(1, 2)).tolist())
     assert tones == pytest.approx([0, 80 / 255, 160 / 255], abs=0.03)
 
 
 @pytest.mark.parametrize(
-    ("folder", "table"), [("cub", "novel.json"), ("isic", reader.ISIC_TABLE), ("chestx", reader.CHEST_TABLE)]
+    ("folder", "table"), [("cub", "novel.json"), ("isic", few_shot.ISIC_TABLE), ("chestx", few_shot.CHEST_TABLE)]
 )
 def test_a_missing_or_damaged_table_is_named(folder, table, tmp_path, monkeypatch):
     root = placed(tmp_path, monkeypatch, folder)
-    reader.write_sample(root, folder)
+    few_shot.write_sample(root, folder)
     file = root / table
     file.write_text(file.read_text()[:7])
     with pytest.raises(UserError, match=table):
-        reader.counts(folder, "test")
+        few_shot.counts(data.KNOWN[folder], root, "test")
     file.unlink()
     with pytest.raises(UserError, match="layout"):
-        reader.counts(folder, "test")
+        few_shot.counts(data.KNOWN[folder], root, "test")
 
 
 def test_a_damaged_picture_and_an_empty_set_of_folders_are_named(tmp_path, monkeypatch):
     root = placed(tmp_path, monkeypatch, "eurosat")
-    reader.write_sample(root, "eurosat")
+    few_shot.write_sample(root, "eurosat")
     (root / "class_0" / "picture_0.jpg").write_bytes(b"\xff\xd8 cut")
     with pytest.raises(UserError, match="picture_0"):
-        reader.read("eurosat", "test", torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 16)
+        few_shot.read(data.KNOWN["eurosat"], root, "test", *torch.zeros(2, 1, dtype=torch.int64), 16)
     for place in root.iterdir():
         shutil.rmtree(place)
         (place).mkdir()
-    reader._files.cache_clear()
+    few_shot.files.cache_clear()
     with pytest.raises(UserError, match="no picture"):
-        reader.counts("eurosat", "test")
+        few_shot.counts(data.KNOWN["eurosat"], root, "test")
 
 
 def test_an_episode_of_real_pictures(tmp_path, monkeypatch):
     root = placed(tmp_path, monkeypatch, "mini_imagenet")
-    reader.write_sample(root, "mini_imagenet")
+    few_shot.write_sample(root, "mini_imagenet")
     real = dataclasses.replace(SMOKE, source="mini_imagenet", image_size=16)
     data.sizes.cache_clear()
     found = data.batch(real, "train", 0, torch.arange(1))

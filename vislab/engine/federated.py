@@ -113,6 +113,16 @@ def shapley(utility: Mapping[frozenset[int], float], clients: int) -> list[float
     return found
 
 
+def under(values: Weights, prefix: str) -> dict[str, Tensor]:
+    """The entries whose names begin with `prefix`, without it."""
+    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
+
+
+def above(values: Weights, prefix: str) -> dict[str, Tensor]:
+    """Copies of the entries with `prefix` before their names, without a gradient."""
+    return {prefix + n: v.detach().clone() for n, v in values.items()}
+
+
 def size_in_bytes(state: Weights) -> int:
     """What sending a state costs."""
     return sum(v.numel() * v.element_size() for v in state.values())

@@ -1,9 +1,8 @@
 """The task: long-tailed training, balanced validation and test."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from vislab.datasets import cifar, image_lists
 from vislab.datasets.base import locate
@@ -50,40 +49,8 @@ def batch(
     return {"image": image.to(device), "label": label.to(device)}
 
 
-def automatic(image: Float[Tensor, "batch 3 h w"], config: Config) -> Float[Tensor, "batch 3 h w"]:
-    """AutoAugment's CIFAR policy and a Cutout of half the side, each image by itself, as in the paper's long training."""
-    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-
-    mean, std = statistics(config, image.device)
-    policy = AutoAugment(AutoAugmentPolicy.CIFAR10)
-    whole = ((image * std + mean).clamp(0, 1) * 255).byte()
-    changed = torch.stack([policy(one) for one in whole]).float() / 255
-    side = image.shape[-1]
-    centre = torch.randint(0, side, (2, len(image), 1), device=image.device)
-    near = (torch.arange(side, device=image.device) - centre).abs() < side // 4
-    hole = near[0][:, None, :, None] & near[1][:, None, None, :]
-    return ((changed - mean) / std).masked_fill(hole, 0.0)
-
-
-def statistics(config: Config, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (3, 1, 1), with which images are standardised."""
+def statistics(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each colour with which pictures are standardised."""
     if config.source in ("cifar10", "cifar100"):
-        found = cifar.MEAN[config.classes], cifar.STD[config.classes]
-    elif config.source == "world":
-        found = (0.5,) * 3, (0.25,) * 3
-    else:
-        found = image_lists.MEAN, image_lists.STD
-    return tuple(torch.tensor(v, device=device)[:, None, None] for v in found)
-
-
-def augment(image: Float[Tensor, "batch 3 h w"], padding: int) -> Float[Tensor, "batch 3 h w"]:
-    """Random crops from the zero-padded image and random flips, drawn inside the step's scope."""
-    count, _, height, width = image.shape
-    padded = F.pad(image, (padding,) * 4)
-    top, left = torch.randint(0, 2 * padding + 1, (2, count), device=image.device)
-    flip = torch.rand(count, device=image.device) < 0.5
-    rows = top[:, None] + torch.arange(height, device=image.device)
-    columns = torch.arange(width, device=image.device).expand(count, -1)
-    columns = left[:, None] + torch.where(flip[:, None], columns.flip(-1), columns)
-    item = torch.arange(count, device=image.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[item, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        return tuple(cifar.MEAN[config.classes]), tuple(cifar.STD[config.classes])
+    return ((0.5,) * 3, (0.25,) * 3) if config.source == "world" else (image_lists.MEAN, image_lists.STD)

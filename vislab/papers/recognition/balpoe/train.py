@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from vislab.engine.fit import State, descend, fit, initialise, multistep, start
+from vislab.ops.augment import auto_augment, crop_and_flip
 from vislab.ops.mixing import mixup
 from vislab.papers.recognition.balpoe.card import Config
-from vislab.papers.recognition.balpoe.data import augment, automatic, batch, class_counts
+from vislab.papers.recognition.balpoe.data import batch, class_counts, statistics
 from vislab.papers.recognition.balpoe.losses import BalancedExpertLoss
 from vislab.papers.recognition.balpoe.model import build
 
@@ -33,9 +34,9 @@ def step(state: State, items: dict[str, Tensor]) -> dict[str, float]:
     """One step of SGD on the mean of the experts' losses; the bias enters here and nowhere else."""
     config = state.config
     loss = criterion(config).to(state.device)  # a few floats a class: cheaper to make than to carry
-    images = augment(items["image"], config.crop_padding)
+    images = crop_and_flip(items["image"], config.crop_padding)
     if config.automatic_augmentation:
-        images = automatic(images, config)
+        images = auto_augment(images, *statistics(config))
     if config.mixup > 0:
         images, first, second, share = mixup(images, items["label"], config.mixup)
         return descend(state, {"loss": loss.mixed(state.model(images)["logits"], first, second, share)})

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vislab.datasets import prostate_slices as slices
 from vislab.datasets.base import locate
-from vislab.papers.recognition.fedce import slices
 from vislab.papers.recognition.fedce.card import CLIENTS, DATASETS, Config
 from vislab.worlds.base import absolute
 from vislab.worlds.tissue.sites import SHIFTED, SITES, Site, SitesConfig, SitesWorld, between

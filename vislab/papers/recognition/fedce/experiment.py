@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vislab.engine.federated import shapley
+from vislab.engine.federated import shapley, under
 from vislab.engine.fit import State
 from vislab.engine.measure import compared, interleaved
 from vislab.engine.outcome import Outcome
@@ -16,7 +16,7 @@ from vislab.papers.recognition.fedce.card import Config
 from vislab.papers.recognition.fedce.data import holdings, pools
 from vislab.papers.recognition.fedce.fairness import correlation
 from vislab.papers.recognition.fedce.model import dice
-from vislab.papers.recognition.fedce.train import begin, coalition_config, federate, logits_of, train, under
+from vislab.papers.recognition.fedce.train import begin, coalition_config, federate, logits_of, train
 
 PREPARE_FIELDS = (
     "source", "federation", "shift", "corruption", "portions", "train_items", "width", "depth", "image_size", "batch_size", "local_epochs",

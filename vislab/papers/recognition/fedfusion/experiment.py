@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vislab.engine.federated import under
 from vislab.engine.fit import State
 from vislab.engine.measure import compared
 from vislab.engine.outcome import Outcome
@@ -17,7 +18,7 @@ from vislab.papers.recognition.fedfusion.card import Config
 from vislab.papers.recognition.fedfusion.data import STYLES, batch, client_domain, labels, partition
 from vislab.papers.recognition.fedfusion.fusion import EPS, fit_mixture, merge, uploaded
 from vislab.papers.recognition.fedfusion.model import recompute, statistics
-from vislab.papers.recognition.fedfusion.train import begin, scored, server_vae, step, train, under
+from vislab.papers.recognition.fedfusion.train import begin, scored, server_vae, step, train
 
 ITEMS = {"validation": "validation_items", "test": "test_items"}
 

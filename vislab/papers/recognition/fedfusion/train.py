@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vislab.engine import federated
+from vislab.engine.federated import above, under
 from vislab.engine.fit import State, descend, initialise, load_checkpoint, save_checkpoint, start
 from vislab.ops import counter
 from vislab.papers.recognition.fedfusion.card import Config
@@ -37,16 +38,6 @@ def step(state: State, items: dict[str, Tensor]) -> dict[str, float]:
         apart = sum(((p - state.extra[f"global/{n}"].to(p.device)) ** 2).sum() for n, p in named)
         losses["proximal"] = 0.5 * state.config.weight_proximal * apart
     return descend(state, {"loss": sum(losses.values()), **losses})
-
-
-def under(values: Weights, prefix: str) -> dict[str, Tensor]:
-    """The entries whose names begin with `prefix`, without it."""
-    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
-
-
-def above(values: Weights, prefix: str) -> dict[str, Tensor]:
-    """The entries with `prefix` before their names."""
-    return {prefix + n: v.detach().clone() for n, v in values.items()}
 
 
 def server_vae(config: Config, channels: int, seed: int) -> FusionVAE | None:

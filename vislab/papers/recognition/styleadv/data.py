@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vislab.cards import SPLITS
+from vislab.datasets import few_shot
+from vislab.datasets.base import locate
 from vislab.ops import counter
-from vislab.papers.recognition.styleadv import reader
-from vislab.papers.recognition.styleadv.card import Config
+from vislab.papers.recognition.styleadv.card import DATASETS, Config
 from vislab.worlds.base import absolute
 from vislab.worlds.shapes.classes import ClassesConfig, ClassesWorld
 from vislab.worlds.shapes.scenes import STYLES as SCENE_STYLES
@@ -19,6 +20,7 @@ from vislab.worlds.shapes.scenes import restyle
 HOME = "photo"
 """The style of training."""
 MEAN, STD = 0.5, 0.25
+KNOWN = {dataset.folder: dataset for dataset in DATASETS}
 
 
 def world(config: Config, seed: int) -> ClassesWorld:
@@ -66,8 +68,8 @@ def pictures(
     Raises UserError when a real data set is asked for and is not there.
     """  # fmt: skip
     if config.source != "world":
-        folder = config.source if domain == HOME else domain
-        return reader.read(folder, classes or split, label, number, config.image_size)
+        dataset = KNOWN[config.source if domain == HOME else domain]
+        return few_shot.read(dataset, locate(dataset), classes or split, label, number, config.image_size)
     known = classes_of(config, classes or split)
     index = absolute(split, number * len(known) + label)
     image = in_style(world(config, seed).sample(index, label=known[label]).image, domain)
@@ -104,7 +106,8 @@ def drawn(
 def sizes(config: Config, split: str, domain: str = HOME) -> Int[Tensor, " classes"]:
     """Pictures of each class of a split."""
     if config.source != "world":
-        return reader.counts(config.source if domain == HOME else domain, split)
+        dataset = KNOWN[config.source if domain == HOME else domain]
+        return few_shot.counts(dataset, locate(dataset), split)
     items = {"train": config.train_items, "validation": config.validation_items, "test": config.test_items}[split]
     classes = len(classes_of(config, split))
     return torch.full((classes,), items // classes)

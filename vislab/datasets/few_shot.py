@@ -10,11 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vislab.cards import DataSet
-from vislab.datasets.base import damaged, locate, require
+from vislab.datasets.base import damaged, require
 from vislab.datasets.pictures import centre_crop
-from vislab.papers.recognition.styleadv.card import DATASETS
 
-KNOWN = {dataset.folder: dataset for dataset in DATASETS}
 LISTS = {"train": "base.json", "validation": "val.json", "test": "novel.json"}
 LISTED = ("mini_imagenet", "cub", "cars", "places", "plantae")
 ISIC_TABLE, ISIC_FOLDER = "ISIC2018_Task3_Training_GroundTruth.csv", "ISIC2018_Task3_Training_Input"
@@ -22,17 +20,12 @@ CHEST_TABLE, CHEST_FOLDER = "Data_Entry_2017.csv", "images"
 CHEST_CLASSES = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 
 
-def files(folder: str, split: str) -> tuple[tuple[Path, ...], ...]:
-    """Files of every class of a data set that has any; sets without a split of classes give all.
-
-    Raises UserError where the data set, or a list or table of it, is missing or damaged, or no picture is listed.
-    """
-    dataset = KNOWN[folder]
-    return _files(dataset, locate(dataset), split)
-
-
 @cache
-def _files(dataset: DataSet, root: Path, split: str) -> tuple[tuple[Path, ...], ...]:
+def files(dataset: DataSet, root: Path, split: str) -> tuple[tuple[Path, ...], ...]:
+    """Files of every class of a data set that has any, by its folder's name; sets without a split of classes give all.
+
+    Raises UserError where a list or table is missing or damaged, or no picture is listed.
+    """
     by_class: dict[str, list[Path]] = {}
     if dataset.folder in LISTED:
         table = require(dataset, root / LISTS[split])
@@ -73,16 +66,16 @@ def _rows(dataset: DataSet, table: Path, columns: tuple[str, ...]) -> list[dict[
     return rows
 
 
-def counts(folder: str, split: str) -> Int[Tensor, " classes"]:
+def counts(dataset: DataSet, root: Path, split: str) -> Int[Tensor, " classes"]:
     """Pictures of each class."""
-    return torch.tensor([len(group) for group in files(folder, split)])
+    return torch.tensor([len(group) for group in files(dataset, root, split)])
 
 
 def read(
-    folder: str, split: str, label: Int[Tensor, " batch"], number: Int[Tensor, " batch"], size: int
+    dataset: DataSet, root: Path, split: str, label: Int[Tensor, " batch"], number: Int[Tensor, " batch"], size: int
 ) -> Float[Tensor, "batch 3 size size"]:
     """Picture `number` of class `label`, sRGB in [0, 1], the middle crop of the resized picture."""
-    groups, dataset = files(folder, split), KNOWN[folder]
+    groups = files(dataset, root, split)
     chosen = [groups[c][k % len(groups[c])] for c, k in zip(label.tolist(), number.tolist(), strict=True)]
     return torch.stack([centre_crop(dataset, file, size) for file in chosen])
 
