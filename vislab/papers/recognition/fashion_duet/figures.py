@@ -183,7 +183,7 @@ def ranked_states(
     query, gallery = ({n: v[part] for n, v in found.items()} for part in (slice(queries), slice(queries, None)))
     states = {}
     for a, name in enumerate(attribute_names(config)):
-        q = int((query["held"][:, a].sum(1) == 2).nonzero()[1])
+        q = int((query["held"][:, a].sum(1) == 2).int().argmax())
         one = {n: v[q : q + 1] for n, v in query.items()}
         for share in shares:
             best = similarity(config, one, gallery, a, config.top_k, share)[0].topk(count).indices
