@@ -209,6 +209,10 @@ def test_missing_backbone_and_scene_are_named(cpu, tmp_path, monkeypatch):
     config = config_of("ace", backbone="released")
     with pytest.raises(UserError, match="ace_encoder_pretrained"):
         train.load_backbone(build(config), config)
+    file = tmp_path / train.RELEASED
+    file.write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="ace_encoder_pretrained.*damaged"):
+        train.load_backbone(build(config), config)
 
 
 def test_seven_scenes_gives_the_same_items_as_the_world(tmp_path, monkeypatch):

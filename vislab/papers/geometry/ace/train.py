@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vislab import zoo
@@ -21,7 +23,7 @@ from vislab.papers.geometry.ace.data import augmented, centres, mapping
 from vislab.papers.geometry.ace.model import Regressor, build
 from vislab.papers.geometry.ace.official import from_official
 
-RELEASED = "ace_encoder_pretrained.pt"
+RELEASED = "ace_encoder_pretrained.safetensors"
 
 
 def total_steps(config: Config) -> int:
@@ -46,15 +48,20 @@ def cycle(config: Config) -> Callable[[int], float]:
 def load_backbone(model: Regressor, config: Config) -> None:
     """Weights that know other scenes, by the config's choice; "random" leaves them as they were drawn.
 
-    Raises UserError where a file is missing.
+    Raises UserError where a file is missing or damaged.
     """
     if config.backbone == "zoo":
         model.backbone.load_state_dict(zoo.load("scene_features").state_dict())
     elif config.backbone == "released":
         path = zoo_folder() / RELEASED
         if not path.exists():
-            raise UserError(f"the released backbone is missing: put {RELEASED} of nianticlabs/ace at {path}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            raise UserError(
+                f"the released backbone is missing: save the tensors of ace_encoder_pretrained.pt of nianticlabs/ace as {path}"
+            )
+        try:
+            state = load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"the released backbone {path} is damaged: {error}") from error
         names = from_official({f"encoder.{name}": value for name, value in state.items()})
         model.backbone.load_state_dict({name.removeprefix("backbone."): value for name, value in names.items()})
 

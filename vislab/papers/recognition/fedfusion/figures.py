@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from vislab.engine.fit import State
 from vislab.papers.recognition.fedfusion.card import Config
 from vislab.papers.recognition.fedfusion.data import STYLES, client_domain, styled, world
 from vislab.papers.recognition.fedfusion.experiment import label_shares, statistics_error, true_statistics
-from vislab.papers.recognition.fedfusion.fusion import Mixture, client_weights, fit_mixture, moments, scales
+from vislab.papers.recognition.fedfusion.fusion import Mixture, client_weights, fit_mixture, scales
 from vislab.papers.recognition.fedfusion.model import normalised
 from vislab.papers.recognition.fedfusion.train import server_vae
 from vislab.worlds.base import absolute
@@ -160,12 +159,6 @@ def weight_states(state: State, config: Config, seed: int, counts: Sequence[int]
 def weight_alt(key: tuple[str, str]) -> str:
     """What a state of the sliders shows."""
     return f"{key[0]} components: what each client takes of them, and its weight by the rule {key[1]}"
-
-
-def global_moments(state: State, sizes: Sequence[int]) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
-    """Mean and variance of the fused global mixture of the last round."""
-    mixture, share = _mixture(state), torch.tensor(sizes, dtype=torch.float64)
-    return moments((share / share.sum()) @ mixture.share, mixture.mean, mixture.variance)
 
 
 def _mixture(state: State) -> Mixture:
